@@ -1,0 +1,32 @@
+// Drain: how fast a backlog of empty jobs is settled, without a server in the way.
+import { freshRedis, runInChild, takeTurns, using } from "../contestant.ts";
+import { compare } from "../table.ts";
+import type { Scenario } from "./scenario.ts";
+
+const jobs = 50_000;
+
+export const drain: Scenario = async ({ rounds, withOurs, say }) => {
+  const { bullmq, ours } = await takeTurns(
+    {
+      bullmq: () =>
+        using(freshRedis(), async ({ url }) => ({
+          perSecond: (await runInChild("./peers/bullmq.ts", "drain", url, "drain", jobs)) as number,
+        })),
+      ours: withOurs
+        ? async () => ({ perSecond: (await runInChild("./ours.ts", "drainOurs", jobs)) as number })
+        : undefined,
+    },
+    rounds,
+    say,
+  );
+  return [
+    compare({
+      scenario: "drain",
+      figure: "settled of 50,000 empty jobs queued",
+      unit: "/s",
+      ours: ours?.perSecond,
+      peer: { name: "BullMQ, concurrency 100", samples: bullmq?.perSecond },
+      aim: { ratioAtLeast: 3 },
+    }),
+  ];
+};

@@ -1,0 +1,60 @@
+// The worker's role: what a worker may do with attempts. The ledger offers it in process, a client offers it over HTTP.
+
+import type { Job, Status } from "./job.ts";
+import type { AttemptOutcome } from "./machine.ts";
+
+/** Addresses one attempt; the number is the fence: a later attempt makes every word of this one void. */
+export interface AttemptRef {
+  readonly row: number;
+  readonly attempt: number;
+}
+
+export interface ClaimRequest {
+  /** Who claims: unique among the living, for people to read. */
+  readonly worker: string;
+  /** How many attempts of each operation it can take now. */
+  readonly slots: Readonly<Record<string, number>>;
+  /** Most attempts in all. */
+  readonly limit: number;
+  /** How many attempts it is running already. */
+  readonly running: number;
+  /** True where the worker lives in the ledger's own process: its leases are renewed for it. */
+  readonly held: boolean;
+}
+
+export interface Claimed {
+  /** Each `processing`, its `attempt` the number to use. */
+  readonly jobs: readonly Job[];
+  /** Take no more until nothing runs here: a job that lost its worker is to be tried alone. */
+  readonly drain: boolean;
+  /** When a job that waits for its time comes due, ms; null: none does. */
+  readonly nextAt: number | null;
+}
+
+export interface Beat {
+  readonly progress?: number | null;
+  readonly message?: string | null;
+  /** JSON text. */
+  readonly checkpoint?: string;
+}
+
+/** The attempt is no longer this worker's; nothing was changed. */
+export interface LeaseLost {
+  readonly refused: "lease-lost";
+}
+
+export interface Attempts {
+  /** Answers at once, with nothing where nothing is due. */
+  claim(request: ClaimRequest): Promise<Claimed>;
+  /** Reports progress, stores a checkpoint, and renews the lease; durable when it resolves. */
+  heartbeat(
+    ref: AttemptRef,
+    beat: Beat,
+  ): Promise<{ readonly leaseUntil: number; readonly cancel: boolean } | LeaseLost>;
+  /** Ends the attempt, once. `status` is the job's after it. */
+  settle(ref: AttemptRef, outcome: AttemptOutcome): Promise<{ readonly status: Status } | LeaseLost>;
+  /** Tells of attempts that were asked to stop or that are no longer theirs. Returns a function that ends it. */
+  onStop(listener: (ref: AttemptRef, why: "canceled" | "lease-lost") => void): () => void;
+  /** Tells when there may be work of these operations: something was queued, came due, or made room. */
+  onWork(operations: ReadonlySet<string>, listener: () => void): () => void;
+}

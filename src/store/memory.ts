@@ -1,0 +1,117 @@
+// The store in memory: for tests, and for work that may be forgotten. Nothing survives the process.
+
+import type { Durations } from "../core/estimate.ts";
+import type { Event } from "../core/event.ts";
+import { createClock, type Clock } from "./clock.ts";
+import { Embedded } from "./embedded/embedded.ts";
+import type { Row, Rows } from "./embedded/rows.ts";
+import type { Answer, ListFilter, Listener, Query, Store, Write, WrittenOf } from "./store.ts";
+import { StoreUnavailable } from "./store.ts";
+
+const HOLD_EVERY_MS = 500;
+
+/** Opens an empty store that lives as long as the process. Its durability is said to be `process`, but a restart empties it. */
+export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): Store {
+  const embedded = new Embedded(new MapRows(), { row: 1, seq: 1 });
+  const listeners = new Set<Listener>();
+  let closed = false;
+
+  const commit = <T>(work: () => T): T => {
+    embedded.begin();
+    const answer = work();
+    const { events, jobs } = embedded.end();
+    if (events.length > 0) for (const listener of listeners) listener(events, jobs);
+    return answer;
+  };
+  const hold = setInterval(() => {
+    if (embedded.holds) commit(() => embedded.renew(clock.moment()));
+  }, HOLD_EVERY_MS);
+  hold.unref();
+
+  return {
+    durability: "process",
+    name: "memory",
+    async write<W extends Write>(write: W) {
+      if (closed) throw new StoreUnavailable("The store is closed.");
+      return commit(() => embedded.apply(write, clock.moment())) as WrittenOf<W>;
+    },
+    async read<Q extends Query>(query: Q) {
+      if (closed) throw new StoreUnavailable("The store is closed.");
+      return embedded.answer(query, clock.moment()) as Answer<Q>;
+    },
+    listen(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async close() {
+      closed = true;
+      clearInterval(hold);
+    },
+  };
+}
+
+class MapRows implements Rows {
+  readonly #rows = new Map<number, Row>();
+  readonly #durations: Record<string, Durations> = {};
+  readonly #paused = new Set<string>();
+  #events: Event[] = [];
+
+  get size(): number {
+    return this.#rows.size;
+  }
+  get(row: number): Row | null {
+    return this.#rows.get(row) ?? null;
+  }
+  insert(row: Row): void {
+    this.#rows.set(row.job.row, row);
+  }
+  update(row: Row): void {
+    this.#rows.set(row.job.row, row);
+  }
+  remove(row: number): void {
+    this.#rows.delete(row);
+  }
+  list(filter: ListFilter): readonly Row[] {
+    const found: Row[] = [];
+    for (const row of [...this.#rows.values()].reverse()) {
+      if (found.length === filter.limit) break;
+      if (matches(row, filter)) found.push(row);
+    }
+    return found;
+  }
+  append(events: readonly Event[]): void {
+    this.#events.push(...events);
+  }
+  eventsAfter(seq: number, limit: number): readonly Event[] {
+    return this.#events.filter((event) => event.seq > seq).slice(0, limit);
+  }
+  forgetEvents(before: number): void {
+    const first = this.#events[0];
+    if (first !== undefined && first.at < before) this.#events = this.#events.filter((event) => event.at >= before);
+  }
+  durations(): Readonly<Record<string, Durations>> {
+    return this.#durations;
+  }
+  keepDurations(operation: string, durations: Durations): void {
+    this.#durations[operation] = durations;
+  }
+  paused(): readonly string[] {
+    return [...this.#paused];
+  }
+  keepPaused(operation: string, paused: boolean): void {
+    if (paused) this.#paused.add(operation);
+    else this.#paused.delete(operation);
+  }
+}
+
+function matches({ job }: Row, filter: ListFilter): boolean {
+  return (
+    job.owner === filter.owner &&
+    job.goneAt === null &&
+    (filter.belowRow === undefined || job.row < filter.belowRow) &&
+    (filter.status === undefined || filter.status.includes(job.status)) &&
+    (filter.operation === undefined || filter.operation.includes(job.operation)) &&
+    (filter.createdFrom === undefined || job.createdAt >= filter.createdFrom) &&
+    (filter.createdTo === undefined || job.createdAt < filter.createdTo)
+  );
+}
