@@ -1,5 +1,6 @@
 // What is measured, each in a process of its own, and how often: in turns, so that the machine's noise meets all alike.
 import { randomUUID } from "node:crypto";
+import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { startTied } from "../test/process.ts";
 import { type ProvidedServer, provideRedis } from "../test/servers.ts";
@@ -32,8 +33,12 @@ export async function takeTurns<Name extends string>(
   for (let round = 1; round <= rounds; round += 1) {
     for (const [name, measure] of Object.entries(contestants) as [Name, Measurement | undefined][]) {
       if (measure === undefined) continue;
+      const busy = await waitForQuiet();
+      if (busy > quietShare) say(`  (the machine is ${Math.round(busy * 100)} % busy with other things)`);
       const figures = await measure();
-      const shown = Object.entries(figures).map(([figure, value]) => `${figure} ${Number(value.toPrecision(4))}`);
+      const shown = Object.entries(figures).map(
+        ([figure, value]) => `${figure} ${Number(value.toPrecision(4))}`,
+      );
       say(`  ${round}/${rounds} ${name}: ${shown.join(", ")}`);
       const ofOne = samples[name] ?? {};
       samples[name] = ofOne;
@@ -43,6 +48,29 @@ export async function takeTurns<Name extends string>(
     }
   }
   return samples as Samples<Name>;
+}
+
+const quietShare = 0.1;
+
+/** Waits, ten seconds at most, until the machine does nothing else; gives the share of it that is still busy. */
+async function waitForQuiet(): Promise<number> {
+  const processorTimes = () => {
+    const all = cpus().map(({ times }) => ({
+      idle: times.idle,
+      total: Object.values(times).reduce((a, b) => a + b),
+    }));
+    return {
+      idle: all.reduce((sum, { idle }) => sum + idle, 0),
+      total: all.reduce((sum, { total }) => sum + total, 0),
+    };
+  };
+  for (let turn = 1; ; turn += 1) {
+    const before = processorTimes();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const after = processorTimes();
+    const busy = 1 - (after.idle - before.idle) / (after.total - before.total);
+    if (busy <= quietShare || turn === 20) return busy;
+  }
 }
 
 /** Uses a server for one measurement and stops it, whatever happens. */

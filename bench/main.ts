@@ -1,7 +1,6 @@
 // `npm run bench [-- submit poll …] [--seconds 5] [--rounds 3] [--peers-only]`: measures, prints one table, and writes it to
 // bench/results/.
-import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -29,27 +28,26 @@ const seconds = readCount("--seconds", values.seconds);
 const rounds = readCount("--rounds", values.rounds);
 const withOurs = !values["peers-only"];
 const unknown = positionals.filter((name) => !Object.hasOwn(scenarios, name));
-if (unknown.length > 0) stop(`There is no scenario ${unknown.join(", ")}; there are ${Object.keys(scenarios).join(", ")}.`);
+if (unknown.length > 0)
+  stop(`There is no scenario ${unknown.join(", ")}; there are ${Object.keys(scenarios).join(", ")}.`);
 if (withOurs && !oursIsBuilt()) stop("There is no dist/: run npm run build first, or measure --peers-only.");
 
 const chosen = positionals.length === 0 ? Object.keys(scenarios) : positionals;
-const directory = await mkdtemp(join(tmpdir(), "coatcheck-bench-"));
-process.once("exit", () => existsSync(directory) && console.error(`${directory} is left behind`));
+const directory = mkdtempSync(join(tmpdir(), "coatcheck-bench-"));
+process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+process.once("SIGINT", () => process.exit(130));
+process.once("SIGTERM", () => process.exit(143));
 const rows: Row[] = [];
 const failures: Record<string, string> = {};
-try {
-  for (const name of chosen) {
-    console.log(name);
-    try {
-      rows.push(...(await scenarios[name]!({ seconds, rounds, withOurs, directory, say: console.log })));
-    } catch (error) {
-      // One scenario's failure is told, and does not cost the others.
-      failures[name] = error instanceof Error ? error.message : String(error);
-      console.error(error);
-    }
+for (const name of chosen) {
+  console.log(name);
+  try {
+    rows.push(...(await scenarios[name]!({ seconds, rounds, withOurs, directory, say: console.log })));
+  } catch (error) {
+    // One scenario's failure is told, and does not cost the others.
+    failures[name] = error instanceof Error ? error.message : String(error);
+    console.error(error);
   }
-} finally {
-  await rm(directory, { recursive: true, force: true });
 }
 const about = circumstances(seconds, rounds, failures);
 const suffix = `${positionals.map((name) => `-${name}`).join("")}${withOurs ? "" : "-peers"}`;

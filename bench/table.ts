@@ -35,7 +35,8 @@ export function compare(comparison: Comparison): Row {
   const peer = comparison.peer?.samples ?? [];
   const rounds = Math.min(ours.length, peer.length);
   // Neighbours in time are compared with each other, so that a slow minute of the machine weighs on both.
-  const ratio = rounds === 0 ? null : median(ours.slice(0, rounds).map((value, round) => value / peer[round]!));
+  const ratio =
+    rounds === 0 ? null : median(ours.slice(0, rounds).map((value, round) => value / peer[round]!));
   const value = ours.length === 0 ? null : median(ours);
   const { aim } = comparison;
   const judged = aim === undefined ? null : "atMost" in aim ? value : ratio;
@@ -44,7 +45,10 @@ export function compare(comparison: Comparison): Row {
     figure: comparison.figure,
     unit: comparison.unit,
     ours: value,
-    peer: comparison.peer === undefined || peer.length === 0 ? null : { name: comparison.peer.name, value: median(peer) },
+    peer:
+      comparison.peer === undefined || peer.length === 0
+        ? null
+        : { name: comparison.peer.name, value: median(peer) },
     ratio,
     aim: describeAim(aim, comparison.unit),
     met:

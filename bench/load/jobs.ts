@@ -34,7 +34,10 @@ export class Caller {
   }
 
   /** Submits jobs, one after the other, and gives the paths of their monitors. */
-  async submitMany(count: number, headers: Readonly<Record<string, string>> = {}): Promise<readonly string[]> {
+  async submitMany(
+    count: number,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<readonly string[]> {
     const paths: string[] = [];
     while (paths.length < count) {
       const { status, headers: answered, body } = await this.submit(headers);

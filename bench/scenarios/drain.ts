@@ -1,11 +1,13 @@
 // Drain: how fast a backlog of empty jobs is settled, without a server in the way.
+import { rm } from "node:fs/promises";
 import { freshRedis, runInChild, takeTurns, using } from "../contestant.ts";
+import { storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
 const jobs = 50_000;
 
-export const drain: Scenario = async ({ rounds, withOurs, say }) => {
+export const drain: Scenario = async ({ rounds, withOurs, directory, say }) => {
   const { bullmq, ours } = await takeTurns(
     {
       bullmq: () =>
@@ -13,7 +15,12 @@ export const drain: Scenario = async ({ rounds, withOurs, say }) => {
           perSecond: (await runInChild("./peers/bullmq.ts", "drain", url, "drain", jobs)) as number,
         })),
       ours: withOurs
-        ? async () => ({ perSecond: (await runInChild("./ours.ts", "drainOurs", jobs)) as number })
+        ? async () => {
+            const dataDir = await storeOf(jobs, directory);
+            const perSecond = (await runInChild("./ours.ts", "drainOurs", dataDir, jobs)) as number;
+            await rm(dataDir, { recursive: true });
+            return { perSecond };
+          }
         : undefined,
     },
     rounds,

@@ -1,19 +1,21 @@
 // Growth: whether a store that holds many jobs still accepts and claims as an empty one does, and in what memory.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { type Measurement, runInChild, takeTurns, using } from "../contestant.ts";
 import { Caller, percentile, timeEach } from "../load/jobs.ts";
 import { putLoad } from "../load/load.ts";
-import { startOurs } from "../ours.ts";
+import { startOurs, storeOf } from "../ours.ts";
 import { compare, type Row } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const growth: Scenario = async ({ seconds, rounds, withOurs, say }) => {
+export const growth: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
   if (!withOurs) return [];
   const measureWith =
     (jobsStored: number): Measurement =>
     async () => {
-      const figures = await using(startOurs({ work: false, jobsStored }), async ({ url, pid }) => {
+      const server = startOurs({ work: false, dataDir: await storeOf(jobsStored, directory) });
+      const figures = await using(server, async ({ url, pid }) => {
         const caller = new Caller(url);
         // The last of the queue: nobody has more jobs ahead.
         const monitors = await caller.submitMany(100);
@@ -32,7 +34,11 @@ export const growth: Scenario = async ({ seconds, rounds, withOurs, say }) => {
         const { perSecond } = await putLoad(load);
         return { accepted: perSecond, memoryMB: residentMB(pid), positionMs: percentile(times, 0.5) };
       });
-      return { ...figures, claimed: (await runInChild("./ours.ts", "claimOurs", jobsStored)) as number };
+      // Claims need something to claim: the "empty" store holds what five seconds use up, and little more.
+      const dataDir = await storeOf(Math.max(jobsStored, 100_000), directory);
+      const claimed = (await runInChild("./ours.ts", "claimOurs", dataDir)) as number;
+      await rm(dataDir, { recursive: true });
+      return { ...figures, claimed };
     };
   const samples = await takeTurns(
     { "0": measureWith(0), "100000": measureWith(100_000), "1000000": measureWith(1_000_000) },

@@ -1,11 +1,11 @@
 // Latency: from the submit of an empty operation to its result, one at a time, by one caller over HTTP.
 import { type Measurement, type RunningServer, startPeerOnRedis, takeTurns, using } from "../contestant.ts";
 import { Caller, percentile, timeEach } from "../load/jobs.ts";
-import { startOurs } from "../ours.ts";
+import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const latency: Scenario = async ({ seconds, rounds, withOurs, say }) => {
+export const latency: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
   const measureAt =
     (start: () => Promise<RunningServer>, follow: (caller: Caller) => Promise<void>): Measurement =>
     () =>
@@ -16,10 +16,11 @@ export const latency: Scenario = async ({ seconds, rounds, withOurs, say }) => {
         return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
       });
   const startBullmq = () => startPeerOnRedis("fastify-bullmq", "work");
+  const startUs = async () => startOurs({ work: true, dataDir: await storeOf(0, directory) });
   const { ours, polled, evented } = await takeTurns(
     {
       polled: measureAt(startBullmq, byPolling),
-      ours: withOurs ? measureAt(() => startOurs({ work: true }), byWaiting) : undefined,
+      ours: withOurs ? measureAt(startUs, byWaiting) : undefined,
       evented: measureAt(startBullmq, byWaiting),
     },
     rounds,
@@ -37,7 +38,12 @@ export const latency: Scenario = async ({ seconds, rounds, withOurs, say }) => {
       aim: { atMost: 1.5 },
       note: "ours by Prefer: wait; the peers behind Fastify",
     }),
-    compare({ ...base, figure: "submit → result, p50", ours: ours?.p50Ms, peer: { name: byEvent, samples: evented?.p50Ms } }),
+    compare({
+      ...base,
+      figure: "submit → result, p50",
+      ours: ours?.p50Ms,
+      peer: { name: byEvent, samples: evented?.p50Ms },
+    }),
     compare({
       ...base,
       figure: "submit → result, p99",
@@ -45,7 +51,12 @@ export const latency: Scenario = async ({ seconds, rounds, withOurs, say }) => {
       peer: { name: byPoll, samples: polled?.p99Ms },
       aim: { atMost: 5 },
     }),
-    compare({ ...base, figure: "submit → result, p99", ours: ours?.p99Ms, peer: { name: byEvent, samples: evented?.p99Ms } }),
+    compare({
+      ...base,
+      figure: "submit → result, p99",
+      ours: ours?.p99Ms,
+      peer: { name: byEvent, samples: evented?.p99Ms },
+    }),
   ];
 };
 

@@ -1,10 +1,17 @@
 // Poll: GET of the status documents of live jobs, against a server that has one document at hand.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Measurement, type RunningServer, startPeer, startPeerOnRedis, takeTurns, using } from "../contestant.ts";
+import {
+  type Measurement,
+  type RunningServer,
+  startPeer,
+  startPeerOnRedis,
+  takeTurns,
+  using,
+} from "../contestant.ts";
 import { Caller } from "../load/jobs.ts";
 import { putLoad } from "../load/load.ts";
-import { startOurs } from "../ours.ts";
+import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
@@ -23,7 +30,9 @@ export const poll: Scenario = async ({ seconds, rounds, withOurs, directory, say
   const { bare, handwritten, ours } = await takeTurns(
     {
       bare: measureAt(() => startPeer("bare")),
-      ours: withOurs ? measureAt(() => startOurs({ work: false })) : undefined,
+      ours: withOurs
+        ? measureAt(async () => startOurs({ work: false, dataDir: await storeOf(0, directory) }))
+        : undefined,
       handwritten: measureAt(() => startPeerOnRedis("handwritten")),
     },
     rounds,

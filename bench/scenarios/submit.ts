@@ -1,12 +1,19 @@
 // Submit: the whole path (validation, random key, quota, durable commit), against a server that does none of it, and
 // against the usual hand-written one; on an empty store, and on one that holds a million jobs.
-import { type Measurement, type RunningServer, startPeer, startPeerOnRedis, takeTurns, using } from "../contestant.ts";
+import {
+  type Measurement,
+  type RunningServer,
+  startPeer,
+  startPeerOnRedis,
+  takeTurns,
+  using,
+} from "../contestant.ts";
 import { putLoad } from "../load/load.ts";
-import { startOurs } from "../ours.ts";
+import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const submit: Scenario = async ({ seconds, rounds, withOurs, say }) => {
+export const submit: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
   const measureAt =
     (start: () => Promise<RunningServer>): Measurement =>
     () =>
@@ -14,12 +21,13 @@ export const submit: Scenario = async ({ seconds, rounds, withOurs, say }) => {
         const load = { url: `${url}/operations/empty`, script: "submit", seconds, status: 202 } as const;
         return { ...(await putLoad(load)) };
       });
+  const start = async (jobs: number) => startOurs({ work: false, dataDir: await storeOf(jobs, directory) });
   const { bare, handwritten, fastify, empty, million } = await takeTurns(
     {
       bare: measureAt(() => startPeer("bare")),
-      empty: withOurs ? measureAt(() => startOurs({ work: false })) : undefined,
+      empty: withOurs ? measureAt(() => start(0)) : undefined,
       handwritten: measureAt(() => startPeerOnRedis("handwritten")),
-      million: withOurs ? measureAt(() => startOurs({ work: false, jobsStored: 1_000_000 })) : undefined,
+      million: withOurs ? measureAt(() => start(1_000_000)) : undefined,
       fastify: measureAt(() => startPeerOnRedis("fastify-bullmq", "accept")),
     },
     rounds,
@@ -42,8 +50,20 @@ export const submit: Scenario = async ({ seconds, rounds, withOurs, say }) => {
       peer: versusBare,
       aim: { ratioAtLeast: 0.6 },
     }),
-    compare({ ...base, figure, ours: empty?.perSecond, peer: versusHandwritten, aim: { ratioAtLeast: ofHandwritten } }),
-    compare({ ...base, figure, ours: empty?.perSecond, peer: versusFastify, note: "the peer checks no key and no quota" }),
+    compare({
+      ...base,
+      figure,
+      ours: empty?.perSecond,
+      peer: versusHandwritten,
+      aim: { ratioAtLeast: ofHandwritten },
+    }),
+    compare({
+      ...base,
+      figure,
+      ours: empty?.perSecond,
+      peer: versusFastify,
+      note: "the peer checks no key and no quota",
+    }),
     compare({
       ...tail,
       figure: "p99, empty store",

@@ -2,11 +2,11 @@
 import { startPeerOnRedis, takeTurns, using } from "../contestant.ts";
 import { Caller } from "../load/jobs.ts";
 import { measure, warmUp } from "../load/load.ts";
-import { startOurs } from "../ours.ts";
+import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const sustained: Scenario = async ({ seconds, rounds, withOurs, say }) => {
+export const sustained: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
   const measureAt = async (url: string, countCompleted: () => Promise<number>) => {
     const load = { url: `${url}/operations/empty`, script: "submit", seconds, status: 202 } as const;
     await warmUp(load);
@@ -27,7 +27,10 @@ export const sustained: Scenario = async ({ seconds, rounds, withOurs, say }) =>
           }),
         ),
       ours: withOurs
-        ? () => using(startOurs({ work: true }), (server) => measureAt(server.url, () => server.completed()))
+        ? async () =>
+            using(startOurs({ work: true, dataDir: await storeOf(0, directory) }), (server) =>
+              measureAt(server.url, () => server.completed()),
+            )
         : undefined,
     },
     rounds,

@@ -114,6 +114,10 @@ async function pack(files: readonly Packed[], attempt: Attempt) {
   addAbortSignal(attempt.signal, stream);
   try {
     return await attempt.save("album.zip", { stream }, "application/zip");
+  } catch (error) {
+    // An aborted stream has an error of its own; what counts is why.
+    attempt.signal.throwIfAborted();
+    throw error;
   } finally {
     reading?.destroy();
   }

@@ -22,8 +22,8 @@ export const photoAlbum = defineOperation({
   }),
   output: z.object({
     /** How many pictures the album has. */
-    pictures: z.int(),
-    skippedPictures: z.int(),
+    pictures: z.int().min(1),
+    skippedPictures: z.int().min(0),
     /** What was skipped, the first 200 of them. */
     skipped: z.array(z.object({ name: z.string(), reason: z.string() })),
     /** Names of the files beside this result: the contact sheet's pages, then the zip. */

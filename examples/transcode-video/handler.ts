@@ -25,20 +25,8 @@ const FORMATS = {
 } as const;
 
 const H264 = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-c:a", "aac", "-b:a", "128k"];
-const VP8 = [
-  "-c:v",
-  "libvpx",
-  "-deadline",
-  "good",
-  "-cpu-used",
-  "5",
-  "-crf",
-  "10",
-  "-b:v",
-  "2M",
-  "-c:a",
-  "libopus",
-];
+const VP8_SPEED = ["-deadline", "good", "-cpu-used", "5"];
+const VP8 = ["-c:v", "libvpx", ...VP8_SPEED, "-crf", "10", "-b:v", "2M", "-c:a", "libopus"];
 
 const transcode: Handler<Input, StoredFile> = async (input, attempt) => {
   const { source, name } = await sourceOf(input, attempt.upload);

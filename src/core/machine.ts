@@ -85,7 +85,13 @@ export type Command =
   | { readonly do: "expire" };
 
 /** Why nothing was changed. Expected, and a value. */
-export type Refusal = "not-found" | "not-due" | "lease-lost" | "already-settled" | "not-lapsed" | "not-expired";
+export type Refusal =
+  | "not-found"
+  | "not-due"
+  | "lease-lost"
+  | "already-settled"
+  | "not-lapsed"
+  | "not-expired";
 
 export type Decision =
   /** `events` in order; empty where only the lease moved or nothing had to change (then `job` is `before`). */
@@ -197,11 +203,17 @@ function settle(job: Job, outcome: AttemptOutcome, moment: Moment): Decision {
     case "canceled":
       // A handler that stops without having been asked to has simply failed to do its work.
       if (job.cancelRequestedAt !== null) return end(job, now, "canceled", {});
-      return fail(job, problem("attempt-failed", "The handler stopped before its work was done."), null, moment);
+      return fail(
+        job,
+        problem("attempt-failed", "The handler stopped before its work was done."),
+        null,
+        moment,
+      );
     case "failed":
       // Once asked to stop, whatever the handler throws on its way out is not a failure of the work.
       if (job.cancelRequestedAt !== null) return end(job, now, "canceled", {});
-      if (outcome.final) return end(job, now, "failed", { problem: outcome.problem, failures: job.failures + 1 });
+      if (outcome.final)
+        return end(job, now, "failed", { problem: outcome.problem, failures: job.failures + 1 });
       return fail(job, outcome.problem, outcome.retryAfterMs ?? null, moment);
     case "crashed":
       return lose(job, outcome.detail, moment);
@@ -223,7 +235,10 @@ function lose(job: Job, detail: string, { now, dice }: Moment): Decision {
   const why = problem("worker-lost", detail);
   if (job.cancelRequestedAt !== null) return end(job, now, "canceled", { crashes });
   if (crashes >= MAX_CRASHES) return end(job, now, "failed", { crashes, problem: why });
-  return requeue(job, now, now + backoffMs(CRASH_BACKOFF, crashes, diceOf(job, dice)), { crashes, problem: why });
+  return requeue(job, now, now + backoffMs(CRASH_BACKOFF, crashes, diceOf(job, dice)), {
+    crashes,
+    problem: why,
+  });
 }
 
 function cancel(job: Job, { now }: Moment): Decision {
@@ -255,7 +270,8 @@ function reclaim(job: Job, moment: Moment): Decision {
 }
 
 function expire(job: Job, { now, steadyNow }: Moment): Decision {
-  if (job.expiresAt === null || job.expiresAt > Math.min(now, steadyNow ?? now)) return { refused: "not-expired" };
+  if (job.expiresAt === null || job.expiresAt > Math.min(now, steadyNow ?? now))
+    return { refused: "not-expired" };
   return change(job, now, ["expired"], {
     goneAt: now,
     input: "null",

@@ -105,7 +105,10 @@ export function defineOperation<
     );
   }
   const path = options.path ?? `/operations/${name}`;
-  if (!/^(?:\/[A-Za-z0-9._~-]+)+$/.test(path) || /^\/(?:jobs|attempts|health|openapi\.json)(?:\/|$)/.test(path)) {
+  if (
+    !/^(?:\/[A-Za-z0-9._~-]+)+$/.test(path) ||
+    /^\/(?:jobs|attempts|health|openapi\.json)(?:\/|$)/.test(path)
+  ) {
     throw new TypeError(
       `The path of ${name} must be like "/videos/transcode", without parameters, and not below /jobs, /attempts or /health.`,
     );
@@ -123,7 +126,12 @@ export function defineOperation<
         ? null
         : {
             types: options.file.types,
-            maxBytes: whole(options.file.maxBytes ?? DEFAULTS.fileBytes, 1, 2 ** 50, `file.maxBytes of ${name}`),
+            maxBytes: whole(
+              options.file.maxBytes ?? DEFAULTS.fileBytes,
+              1,
+              2 ** 50,
+              `file.maxBytes of ${name}`,
+            ),
             required: options.file.required ?? false,
           },
     policy: {
@@ -170,7 +178,9 @@ const OPTIONS = new Set<string>([
 function refuseUnknown(options: object, name: unknown): void {
   const unknown = Object.keys(options).find((key) => !OPTIONS.has(key));
   if (unknown !== undefined) {
-    throw new TypeError(`The operation ${String(name)} has an unknown option "${unknown}"; known are ${[...OPTIONS].join(", ")}.`);
+    throw new TypeError(
+      `The operation ${String(name)} has an unknown option "${unknown}"; known are ${[...OPTIONS].join(", ")}.`,
+    );
   }
 }
 
@@ -180,5 +190,7 @@ function whole(value: number, least: number, most: number, what: string): number
 }
 
 function backoffOf(choice: Backoff["kind"] | Partial<Backoff> | undefined): Backoff {
-  return typeof choice === "string" ? { ...DEFAULT_BACKOFF, kind: choice } : { ...DEFAULT_BACKOFF, ...choice };
+  return typeof choice === "string"
+    ? { ...DEFAULT_BACKOFF, kind: choice }
+    : { ...DEFAULT_BACKOFF, ...choice };
 }

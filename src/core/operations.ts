@@ -25,7 +25,8 @@ export function readyOperations(operations: readonly Operation[]): Operations {
     ready.set(name, {
       operation,
       input: operation.input === null ? null : compileSchema(operation.input, `The input schema of ${name}`),
-      output: operation.output === null ? null : compileSchema(operation.output, `The output schema of ${name}`),
+      output:
+        operation.output === null ? null : compileSchema(operation.output, `The output schema of ${name}`),
     });
   }
   return ready;

@@ -200,5 +200,7 @@ export function problem(
 
 /** The same document as it goes out: its `type` a URL below `base`. */
 export function publishProblem(document: ProblemDocument, base: string): ProblemDocument {
-  return /^[a-z]+:/i.test(document.type) ? document : { ...document, type: `${base}/problems/${document.type}` };
+  return /^[a-z]+:/i.test(document.type)
+    ? document
+    : { ...document, type: `${base}/problems/${document.type}` };
 }

@@ -1,11 +1,11 @@
 // The store in memory: for tests, and for work that may be forgotten. Nothing survives the process.
 
-import type { Durations } from "../core/estimate.ts";
+import type { Durations } from "../core/durations.ts";
 import type { Event } from "../core/event.ts";
-import { createClock, type Clock } from "./clock.ts";
+import { type Clock, createClock } from "./clock.ts";
 import { Embedded } from "./embedded/embedded.ts";
 import type { Row, Rows } from "./embedded/rows.ts";
-import type { Answer, ListFilter, Listener, Query, Store, Write, WrittenOf } from "./store.ts";
+import type { Answer, Listener, ListFilter, Query, Store, Write, WrittenOf } from "./store.ts";
 import { StoreUnavailable } from "./store.ts";
 
 const HOLD_EVERY_MS = 500;
@@ -19,8 +19,8 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
   const commit = <T>(work: () => T): T => {
     embedded.begin();
     const answer = work();
-    const { events, jobs } = embedded.end();
-    if (events.length > 0) for (const listener of listeners) listener(events, jobs);
+    const events = embedded.end();
+    if (events.length > 0) for (const listener of listeners) listener(events);
     return answer;
   };
   const hold = setInterval(() => {
@@ -87,7 +87,8 @@ class MapRows implements Rows {
   }
   forgetEvents(before: number): void {
     const first = this.#events[0];
-    if (first !== undefined && first.at < before) this.#events = this.#events.filter((event) => event.at >= before);
+    if (first !== undefined && first.at < before)
+      this.#events = this.#events.filter((event) => event.at >= before);
   }
   durations(): Readonly<Record<string, Durations>> {
     return this.#durations;

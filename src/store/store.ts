@@ -1,7 +1,7 @@
 // The port: where jobs are kept. A store takes batches of data, never closures, so that one port serves a thread,
 // a socket or a server, and group commit is simply a larger batch.
 
-import type { Durations } from "../core/estimate.ts";
+import type { Durations } from "../core/durations.ts";
 import type { Event } from "../core/event.ts";
 import type { Job, Status } from "../core/job.ts";
 import type { AttemptOutcome, Refusal, Submission } from "../core/machine.ts";
@@ -131,7 +131,15 @@ export type Written =
       readonly drain: boolean;
       readonly nextAt: number | null;
     }
-  | { readonly did: "change"; readonly job: Job }
+  | { readonly did: "cancel"; readonly job: Job }
+  /** A heartbeat or a settle had its effect. */
+  | {
+      readonly did: "keep";
+      readonly status: Status;
+      readonly leaseUntil: number | null;
+      /** The job was asked to stop. */
+      readonly cancel: boolean;
+    }
   | {
       readonly did: "sweep";
       readonly changed: number;
@@ -154,7 +162,9 @@ export type WrittenOf<W extends Write> =
           ? Extract<Written, { did: "sweep" }>
           : W extends LearnWrite | PauseWrite
             ? Extract<Written, { did: "nothing" }>
-            : Extract<Written, { did: "change" }>);
+            : W extends CancelWrite
+              ? Extract<Written, { did: "cancel" }>
+              : Extract<Written, { did: "keep" }>);
 
 export interface ListFilter {
   readonly owner: string;
@@ -177,9 +187,17 @@ export type Query =
   | { readonly get: "job"; readonly address: Digest }
   /** The jobs of an owner, newest first. `nextRow` continues; null at the end. */
   | { readonly get: "list"; readonly filter: ListFilter }
+  /** These rows, in this order; those that are there no more are left out. */
+  | { readonly get: "rows"; readonly rows: readonly number[] }
   | { readonly get: "counts" }
   /** Where a new job of this owner would stand, and the owner's active jobs. */
-  | { readonly get: "outlook"; readonly owner: string; readonly operation: string; readonly priority: number; readonly weight: number }
+  | {
+      readonly get: "outlook";
+      readonly owner: string;
+      readonly operation: string;
+      readonly priority: number;
+      readonly weight: number;
+    }
   | { readonly get: "durations" }
   /** Events after `seq`, oldest first. */
   | { readonly get: "events"; readonly after: number; readonly limit: number }
@@ -188,20 +206,22 @@ export type Query =
 
 export type Answer<Q extends Query> = Q extends { get: "job" }
   ? Sight | null
-  : Q extends { get: "list" }
-    ? { readonly sights: readonly Sight[]; readonly nextRow: number | null }
-    : Q extends { get: "counts" }
-      ? Counts
-      : Q extends { get: "outlook" }
-        ? { readonly position: number; readonly active: number; readonly waiting: number }
-        : Q extends { get: "durations" }
-          ? Readonly<Record<string, Durations>>
-          : Q extends { get: "events" }
-            ? readonly Event[]
-            : readonly boolean[];
+  : Q extends { get: "rows" }
+    ? readonly Sight[]
+    : Q extends { get: "list" }
+      ? { readonly sights: readonly Sight[]; readonly nextRow: number | null }
+      : Q extends { get: "counts" }
+        ? Counts
+        : Q extends { get: "outlook" }
+          ? { readonly position: number; readonly active: number; readonly waiting: number }
+          : Q extends { get: "durations" }
+            ? Readonly<Record<string, Durations>>
+            : Q extends { get: "events" }
+              ? readonly Event[]
+              : readonly boolean[];
 
-/** Called with the events of each commit, in order, once it is durable. `jobs` are the jobs after their events. */
-export type Listener = (events: readonly Event[], jobs: ReadonlyMap<number, Job>) => void;
+/** Called with the events of each commit, in order, once it is durable; those of other processes too. */
+export type Listener = (events: readonly Event[]) => void;
 
 /** Where jobs are kept. Every store passes the same suite. */
 export interface Store {

@@ -3,10 +3,17 @@
 // `Rows` is where rows lie; roster and digests are told from them. What a batch changes is noted, so that a transaction
 // that could not be committed is taken back here as well.
 
-import { mergeDurations } from "../../core/estimate.ts";
+import { mergeDurations } from "../../core/durations.ts";
 import type { Event, EventKind } from "../../core/event.ts";
 import { isSettled, type Job } from "../../core/job.ts";
-import { type Command, decide, isOverrun, type Moment, missedStart, type Refusal } from "../../core/machine.ts";
+import {
+  type Command,
+  decide,
+  isOverrun,
+  type Moment,
+  missedStart,
+  type Refusal,
+} from "../../core/machine.ts";
 import type {
   Answer,
   ClaimWrite,
@@ -33,12 +40,6 @@ const EVENTS_MS = 24 * 3600 * 1000;
 interface Change {
   readonly before: Row | null;
   readonly after: Row | null;
-}
-
-/** What a batch did, once it is durable. */
-export interface Committed {
-  readonly events: readonly Event[];
-  readonly jobs: ReadonlyMap<number, Job>;
 }
 
 export class Embedded {
@@ -70,6 +71,35 @@ export class Embedded {
     this.#roster.resume();
   }
 
+  /**
+   * Takes in what another process committed: rows that changed behind our back, told by their events. The first event
+   * of a row tells whether it is new; whether it waited or ran, the roster still knows.
+   */
+  catchUp(events: readonly Event[], next: { readonly row: number; readonly seq: number }, now: number): void {
+    const rows = new Map<number, Event>();
+    for (const event of events) if (!rows.has(event.row)) rows.set(event.row, event);
+    for (const row of [...this.#roster.processing.keys()]) {
+      const old = this.#roster.processing.get(row);
+      // Another process may have renewed its lease, which is no event.
+      if (!rows.has(row) && old !== undefined) this.#roster.move(old, this.#rows.get(row)?.job ?? null, now);
+    }
+    for (const [number, first] of rows) {
+      const row = this.#rows.get(number);
+      if (row === null) continue;
+      if (first.kind === "queued") this.#index(null, row, now);
+      else if (first.kind === "expired") this.#roster.move(null, row.job, now);
+      else
+        this.#roster.move(
+          this.#roster.processing.get(number) ?? { ...row.job, status: "queued" },
+          row.job,
+          now,
+        );
+    }
+    for (const row of this.#held) if (!this.#roster.processing.has(row)) this.#held.delete(row);
+    this.#nextRow = next.row;
+    this.#nextSeq = next.seq;
+  }
+
   begin(): void {
     this.#changes = [];
     this.#events = [];
@@ -77,11 +107,9 @@ export class Embedded {
   }
 
   /** Writes the batch's events; the caller commits next, or calls `rollback`. */
-  end(): Committed {
+  end(): readonly Event[] {
     if (this.#events.length > 0) this.#rows.append(this.#events);
-    const jobs = new Map<number, Job>();
-    for (const { after } of this.#changes) if (after !== null) jobs.set(after.job.row, after.job);
-    return { events: this.#events, jobs };
+    return this.#events;
   }
 
   rollback(now: number): void {
@@ -104,7 +132,9 @@ export class Embedded {
         return this.#attempt(write, moment);
       case "cancel": {
         const row = this.#find(write.address);
-        return row === null ? { refused: "not-found" } : this.#change(row, CANCEL, moment);
+        if (row === null) return { refused: "not-found" };
+        const changed = this.#change(row, CANCEL, moment);
+        return "refused" in changed ? changed : { did: "cancel", job: changed.job };
       }
       case "sweep":
         return this.#sweep(write, moment);
@@ -138,6 +168,11 @@ export class Embedded {
           nextRow: rows.length > page.length && last !== undefined ? last.job.row : null,
         };
       }
+      case "rows":
+        return query.rows
+          .map((row) => this.#rows.get(row))
+          .filter((row) => row !== null)
+          .map((row) => this.#sight(row.job, now));
       case "counts":
         return {
           operations: Object.fromEntries(
@@ -175,7 +210,10 @@ export class Embedded {
     for (const row of this.#held) {
       const job = this.#roster.processing.get(row);
       if (job === undefined) this.#held.delete(row);
-      else if ((job.leaseUntil ?? 0) - moment.now < (job.policy.leaseMs * 2) / 3 && !isDone(job, moment.now)) {
+      else if (
+        (job.leaseUntil ?? 0) - moment.now < (job.policy.leaseMs * 2) / 3 &&
+        !isDone(job, moment.now)
+      ) {
         const stored = this.#rows.get(row);
         if (stored !== null) this.#change(stored, { do: "heartbeat", attempt: job.attempt }, moment);
       }
@@ -191,7 +229,8 @@ export class Embedded {
         ? { did: "submit", replayed: true, ...this.#sight(same.row.job, moment.now) }
         : { refused: "key-reused" };
     }
-    if (limits.active !== null && this.#roster.active(owner) >= limits.active) return { refused: "over-quota" };
+    if (limits.active !== null && this.#roster.active(owner) >= limits.active)
+      return { refused: "over-quota" };
     if (this.#roster.counts(operation).queued >= limits.operationBacklog) {
       return { refused: "operation-backlog-full" };
     }
@@ -280,7 +319,11 @@ export class Embedded {
 
   #attempt(write: HeartbeatWrite | SettleWrite, moment: Moment): Written {
     const row = this.#rows.get(write.row);
-    return row === null ? { refused: "lease-lost" } : this.#change(row, write, moment);
+    if (row === null) return { refused: "lease-lost" };
+    const changed = this.#change(row, write, moment);
+    if ("refused" in changed) return { refused: changed.refused };
+    const { status, leaseUntil, cancelRequestedAt } = changed.job;
+    return { did: "keep", status, leaseUntil, cancel: cancelRequestedAt !== null };
   }
 
   #sweep({ limit }: SweepWrite, moment: Moment): Written {
@@ -310,7 +353,8 @@ export class Embedded {
     const { job } = row;
     const steadyNow = Math.min(moment.now, moment.steadyNow ?? moment.now);
     if (job.goneAt !== null) {
-      if (job.goneAt + TOMBSTONE_MS > steadyNow) return this.#later(job, job.goneAt + TOMBSTONE_MS - steadyNow, moment);
+      if (job.goneAt + TOMBSTONE_MS > steadyNow)
+        return this.#later(job, job.goneAt + TOMBSTONE_MS - steadyNow, moment);
       this.#rows.remove(job.row);
       this.#index(row, null, moment.now);
       this.#changes.push({ before: row, after: null });
@@ -338,7 +382,7 @@ export class Embedded {
     }
   }
 
-  #change(row: Row, command: Command, moment: Moment): { did: "change"; job: Job } | { refused: Refusal; job: Job } {
+  #change(row: Row, command: Command, moment: Moment): { job: Job } | { refused: Refusal; job: Job } {
     const decision = decide(row.job, command, moment);
     if ("refused" in decision) return { refused: decision.refused, job: row.job };
     const { job, events } = decision;
@@ -349,7 +393,7 @@ export class Embedded {
       this.#changes.push({ before: row, after });
       this.#emit(job, events);
     }
-    return { did: "change", job };
+    return { job };
   }
 
   #emit(job: Job, kinds: readonly EventKind[]): void {
@@ -407,5 +451,8 @@ function isKeyOver(job: Job, now: number): boolean {
 
 // An attempt that nothing may keep alive: its time, or the grace after a cancel, is over.
 function isDone(job: Job, now: number): boolean {
-  return isOverrun(job, now) || (job.cancelRequestedAt !== null && job.cancelRequestedAt + job.policy.graceMs <= now);
+  return (
+    isOverrun(job, now) ||
+    (job.cancelRequestedAt !== null && job.cancelRequestedAt + job.policy.graceMs <= now)
+  );
 }

@@ -1,6 +1,6 @@
 // The port between the decisions and the place where rows lie: a map in memory, or a table of SQLite.
 
-import type { Durations } from "../../core/estimate.ts";
+import type { Durations } from "../../core/durations.ts";
 import type { Event } from "../../core/event.ts";
 import type { Job } from "../../core/job.ts";
 import type { Digest, ListFilter } from "../store.ts";

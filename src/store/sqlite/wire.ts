@@ -1,0 +1,155 @@
+// What the two threads say to each other. Flat lists, because cloning an object costs several times its contents:
+// a submission is the hottest message there is.
+
+import type { StoredFile } from "../../core/handler.ts";
+import type { Policy } from "../../core/job.ts";
+import type { Row } from "../embedded/rows.ts";
+import type { Query, SubmitWrite, Write, Written } from "../store.ts";
+import { type Column, contents, current, given, type Policies, rowOf } from "./codec.ts";
+
+type Flat = (string | number | null)[];
+
+/** Main thread → writer. */
+export interface Request {
+  readonly writes: readonly (Write | Flat)[];
+  readonly reads: readonly Query[];
+  /** Policies that earlier messages did not carry. */
+  readonly policies: readonly Policy[];
+}
+
+/** Writer → main thread, one for each request, in order; and, with `number` 0, what nobody asked for. */
+export interface Reply {
+  readonly written: readonly unknown[];
+  readonly answers: readonly unknown[];
+  readonly events: readonly (string | number)[];
+  readonly policies: readonly (readonly [number, Policy])[];
+  /** The batch was not kept, or it can't be known. */
+  readonly unavailable?: string;
+  /** Something that must not be is: nothing more is decided. */
+  readonly broken?: string;
+  /** What the reads failed with, where only they did. */
+  readonly unread?: string;
+  readonly isAnswer: boolean;
+}
+
+/** Numbers the policies that this side sends: each is sent once. */
+export class PolicySender {
+  readonly #numbers = new WeakMap<Policy, number>();
+  readonly #byText = new Map<string, number>();
+  #fresh: Policy[] = [];
+
+  number(policy: Policy): number {
+    const known = this.#numbers.get(policy);
+    if (known !== undefined) return known;
+    const text = JSON.stringify(policy);
+    let number = this.#byText.get(text);
+    if (number === undefined) {
+      number = this.#byText.size;
+      this.#byText.set(text, number);
+      this.#fresh.push(policy);
+    }
+    this.#numbers.set(policy, number);
+    return number;
+  }
+
+  take(): readonly Policy[] {
+    const fresh = this.#fresh;
+    if (fresh.length > 0) this.#fresh = [];
+    return fresh;
+  }
+}
+
+export function flattenWrite(write: Write, policies: PolicySender): Write | Flat {
+  if (write.do !== "submit") return write;
+  const { submission: s, sameness, limits } = write;
+  return [
+    s.id,
+    s.owner,
+    s.operation,
+    policies.number(s.policy),
+    s.input,
+    s.upload === null ? null : JSON.stringify(s.upload),
+    s.trace,
+    s.delayMs,
+    s.startWithinMs,
+    sameness === null ? null : sameness.key,
+    sameness === null ? null : sameness.fingerprint,
+    sameness === null ? null : sameness.reach,
+    write.address,
+    write.idFingerprint,
+    limits.active,
+    limits.operationBacklog,
+    limits.backlog,
+  ];
+}
+
+export function unflattenWrite(write: Write | Flat, policies: readonly Policy[]): Write {
+  if (!Array.isArray(write)) return write as Write;
+  const f = write as Flat;
+  return {
+    do: "submit",
+    submission: {
+      id: f[0] as string,
+      owner: f[1] as string,
+      operation: f[2] as string,
+      policy: policies[f[3] as number] as Policy,
+      input: f[4] as string,
+      upload: f[5] === null ? null : (JSON.parse(f[5] as string) as StoredFile),
+      trace: f[6] as string | null,
+      delayMs: f[7] as number,
+      startWithinMs: f[8] as number | null,
+    },
+    sameness:
+      f[9] === null
+        ? null
+        : { key: f[9] as string, fingerprint: f[10] as string, reach: f[11] as "life" | "live" },
+    address: f[12] as string,
+    idFingerprint: f[13] as string | null,
+    limits: {
+      active: f[14] as number | null,
+      operationBacklog: f[15] as number,
+      backlog: f[16] as number,
+    },
+  } satisfies SubmitWrite;
+}
+
+/** What the main thread needs to make the accepted job itself: it has the submission. */
+export type FreshSubmit = readonly [
+  "fresh",
+  row: number,
+  turn: number,
+  now: number,
+  position: number | null,
+  waitingFor: string | null,
+];
+
+export function flattenRow(row: Row, policies: Policies): Column[] {
+  return [...given(row, policies), ...current(row.job), ...contents(row.job)];
+}
+
+export function unflattenRow(columns: readonly unknown[], policies: Policies): Row {
+  return rowOf(columns, policies);
+}
+
+/** Answers that carry jobs, with each job as a flat list. */
+export function flattenWritten(written: Written, policies: Policies): unknown {
+  const flat = (job: Row["job"]) => flattenRow({ ...NO_MARKS, job }, policies);
+  if ("refused" in written)
+    return written.job === undefined ? written : { ...written, job: flat(written.job) };
+  switch (written.did) {
+    case "submit": {
+      const { job, position, waitingFor, replayed } = written;
+      if (!replayed)
+        return ["fresh", job.row, job.turn, job.createdAt, position, waitingFor] satisfies FreshSubmit;
+      return { ...written, job: flat(job) };
+    }
+    case "claim":
+      return { ...written, jobs: written.jobs.map(flat) };
+    case "cancel":
+      return { ...written, job: flat(written.job) };
+    default:
+      return written;
+  }
+}
+
+const NO_MARKS = { address: "", key: null, fingerprint: null, reach: null, idFingerprint: null } as const;

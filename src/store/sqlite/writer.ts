@@ -1,0 +1,208 @@
+// The thread that writes: one connection, one transaction a batch, one fsync a commit.
+//
+// Each message is a batch: all its writes go through `decide` inside one IMMEDIATE transaction and are answered once
+// it is durable. Between messages it renews the leases that this process holds, so that a handler that blocks the main
+// thread keeps its lease, and looks for what other processes committed to the same file.
+
+import { parentPort, workerData } from "node:worker_threads";
+import type { Event } from "../../core/event.ts";
+import type { Policy } from "../../core/job.ts";
+import { createClock } from "../clock.ts";
+import { Embedded } from "../embedded/embedded.ts";
+import type { Sight, Written } from "../store.ts";
+import { StoreUnavailable, StoreUnusable } from "../store.ts";
+import { type DatabaseOptions, openDatabase, translate } from "./database.ts";
+import { flattenEvents, Table } from "./table.ts";
+import { flattenRow, flattenWritten, type Reply, type Request, unflattenWrite } from "./wire.ts";
+
+/** How soon another process's commit is seen, at the latest. */
+const LOOK_EVERY_MS = 50;
+
+/** Often enough for the shortest lease, 1 s, a third of which is gone before it is renewed. */
+const HOLD_EVERY_MS = 250;
+
+export interface WriterData {
+  readonly file: string;
+  readonly options: DatabaseOptions;
+  readonly clock: SharedArrayBuffer;
+  /** Set to 1 by the other thread when the log should begin anew. */
+  readonly wishes: SharedArrayBuffer;
+}
+
+const port = parentPort as NonNullable<typeof parentPort>;
+const { file, options, clock: shared, wishes: wished } = workerData as WriterData;
+const wishes = new Int32Array(wished);
+const clock = createClock(shared);
+
+try {
+  serve();
+} catch (error) {
+  const { name, message } = translate(error, file);
+  port.postMessage({ failed: name, message });
+  port.close();
+}
+
+function serve(): void {
+  const db = openDatabase(file, options);
+  const table = new Table(db);
+  const policies: Policy[] = [];
+  const sent = new Set<number>();
+  let fresh: [number, Policy][] = [];
+  const outgoing = {
+    number(policy: Policy) {
+      const number = table.policies.number(policy);
+      if (!sent.has(number)) {
+        sent.add(number);
+        fresh.push([number, policy]);
+      }
+      return number;
+    },
+    policy: (number: number) => table.policies.policy(number),
+  };
+  const begin = db.prepare("BEGIN IMMEDIATE");
+  const commit = db.prepare("COMMIT");
+  const dataVersion = db.prepare("PRAGMA data_version").pluck();
+
+  // One transaction at the start: what is read and what is told from it are of one moment.
+  db.exec("BEGIN IMMEDIATE");
+  const embedded = new Embedded(table, table.next());
+  const { now } = clock.moment();
+  for (const row of table.scan()) embedded.load(row, now);
+  embedded.resume();
+  let seen = table.next().seq;
+  db.exec("COMMIT");
+  let version = dataVersion.get();
+
+  /** Durable events that the main thread was not told of yet. */
+  let untold: Event[] = [];
+
+  // Another process committed: what is held may be stale. Its events tell which rows changed.
+  const catchUp = () => {
+    const current = dataVersion.get();
+    if (current === version) return;
+    version = current;
+    table.cool();
+    const events = table.eventsAfter(seen - 1, Number.MAX_SAFE_INTEGER);
+    const next = table.next();
+    embedded.catchUp(events, next, clock.moment().now);
+    seen = next.seq;
+    untold.push(...events);
+  };
+
+  const transact = (work: () => readonly Written[]): readonly Written[] => {
+    let began = false;
+    try {
+      begin.run();
+      catchUp();
+      embedded.begin();
+      began = true;
+      const written = work();
+      const events = embedded.end();
+      commit.run();
+      seen += events.length;
+      if (untold.length === 0) untold = events as Event[];
+      else untold.push(...events);
+      return written;
+    } catch (error) {
+      if (db.inTransaction) db.exec("ROLLBACK");
+      if (began) {
+        table.cool();
+        embedded.rollback(clock.moment().now);
+      }
+      throw error;
+    }
+  };
+
+  const send = (reply: Partial<Reply>, isAnswer: boolean) => {
+    const message: Reply = {
+      written: NONE,
+      answers: NONE,
+      ...reply,
+      events: untold.length === 0 ? NONE : flattenEvents(untold),
+      policies: fresh,
+      isAnswer,
+    };
+    fresh = [];
+    untold = [];
+    port.postMessage(message);
+  };
+
+  // All of a long log was carried over by the other thread but for the newest commits. With those carried over here,
+  // where nothing is written meanwhile, the log begins anew; otherwise it would grow as long as there is no pause.
+  const restartLog = () => {
+    if (Atomics.exchange(wishes, 0, 0) === 1) db.pragma("wal_checkpoint(PASSIVE)");
+  };
+
+  port.on("message", (request: Request | "close") => {
+    if (request === "close") {
+      clearInterval(looking);
+      clearInterval(holding);
+      db.close();
+      port.postMessage("closed");
+      port.close();
+      return;
+    }
+    policies.push(...request.policies);
+    const reply: { -readonly [K in keyof Reply]?: Reply[K] } = {};
+    if (request.writes.length > 0) {
+      try {
+        const written = transact(() =>
+          request.writes.map((write) => embedded.apply(unflattenWrite(write, policies), clock.moment())),
+        );
+        reply.written = written.map((one) => flattenWritten(one, outgoing));
+      } catch (error) {
+        const meaning = translate(error, file);
+        if (meaning instanceof StoreUnavailable) reply.unavailable = meaning.message;
+        else
+          reply.broken =
+            meaning instanceof StoreUnusable ? meaning.message : (meaning.stack ?? meaning.message);
+      }
+    }
+    if (request.reads.length > 0) {
+      try {
+        catchUp();
+        reply.answers = request.reads.map((query) => {
+          const answer = embedded.answer(query, clock.moment());
+          const flat = (sight: Sight) => ({
+            ...sight,
+            job: flattenRow({ ...NO_MARKS, job: sight.job }, outgoing),
+          });
+          if (query.get === "job" && answer !== null) return flat(answer as Sight);
+          if (query.get !== "rows") return answer;
+          return (answer as readonly Sight[]).map(flat);
+        });
+      } catch (error) {
+        reply.unread = translate(error, file).message;
+      }
+    }
+    send(reply, true);
+    restartLog();
+  });
+
+  const looking = setInterval(() => {
+    try {
+      catchUp();
+      if (untold.length > 0) send({}, false);
+      restartLog();
+    } catch {
+      // What can't be read now is read with the next request, which also says why it can't.
+    }
+  }, LOOK_EVERY_MS);
+  const holding = setInterval(() => {
+    if (!embedded.holds) return;
+    try {
+      transact(() => {
+        embedded.renew(clock.moment());
+        return NONE;
+      });
+      if (untold.length > 0) send({}, false);
+    } catch {
+      // The next round tries again; a lease that can't be renewed lapses, and the fence holds.
+    }
+  }, HOLD_EVERY_MS);
+
+  port.postMessage("ready");
+}
+
+const NONE: readonly never[] = [];
+const NO_MARKS = { address: "", key: null, fingerprint: null, reach: null, idFingerprint: null } as const;
