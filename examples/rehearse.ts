@@ -100,7 +100,8 @@ export async function rehearse<Input, Output, State>(
   } catch (error) {
     thrown = { error };
   }
-  await rm(scratch, { recursive: true, force: true });
+  // Where nothing was saved there is nothing to look at, and nothing for the caller to remove.
+  await rm(saved.length > 0 ? scratch : home, { recursive: true, force: true });
   return {
     get output() {
       if (thrown !== undefined) throw thrown.error;

@@ -6,11 +6,12 @@ const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"] as const;
 
-/** An axis for these values and zero, that ends on ticks. */
-export function valueAxis(values: readonly number[]): Axis {
+/** An axis for these values and zero, that ends on ticks; of things that are counted no tick is a fraction. */
+export function valueAxis(values: readonly number[], counted = false): Axis {
   const low = Math.min(0, ...values);
   const high = Math.max(0, ...values);
-  const step = niceStep((high - low || 1) / 6);
+  const rough = niceStep((high - low || 1) / 6);
+  const step = counted ? Math.max(1, rough) : rough;
   const min = Math.floor(low / step) * step;
   const max = Math.max(Math.ceil(high / step), min / step + 1) * step;
   return { min, max, ticks: every(step, min, max, numberLabel) };

@@ -196,21 +196,27 @@ function conditions(input: Input): { where: string[]; values: Values; types: Rec
 function questions(connection: DuckDBConnection, signal: AbortSignal) {
   return async (sql: string, values: Values = {}, types: Record<string, DuckDBType> = {}) => {
     signal.throwIfAborted();
-    const interrupt = () => connection.interrupt();
+    let again: NodeJS.Timeout | undefined;
+    const interrupt = () => {
+      connection.interrupt();
+      // A query that is still being prepared does not feel it: so once more, until it ends.
+      again ??= setInterval(interrupt, INTERRUPT_MS);
+    };
     signal.addEventListener("abort", interrupt, { once: true });
     try {
       const answer = await connection.runAndReadAll(sql, values, types);
-      // An interruption that comes before the query has begun is not felt by it.
       signal.throwIfAborted();
       return answer;
     } catch (error) {
       throw signal.aborted ? signal.reason : error;
     } finally {
       signal.removeEventListener("abort", interrupt);
+      clearInterval(again);
     }
   };
 }
 
+const INTERRUPT_MS = 20;
 const LOOK_MS = 100;
 
 async function watched<T>(

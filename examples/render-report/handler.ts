@@ -19,7 +19,8 @@ const PAGE_ROWS = 40;
 const HOURLY_S = 3 * 86_400;
 // Widths of the bars of delays: those up to 15 part the late flights from the others.
 const DELAY_STEPS = [1, 3, 5, 15, 30, 60, 120];
-const MOST_BARS = 40;
+const MOST_BARS = 50;
+const FEWEST_BARS = 12;
 
 const render: Handler<Input, OutputOf<typeof renderReport>> = async (input, attempt) => {
   const { signal } = attempt;
@@ -67,7 +68,7 @@ async function count(flights: Flights, input: Input): Promise<Contents["chosen"]
   const spread = figures.highDelay - figures.lowDelay;
   const step = DELAY_STEPS.find((minutes) => spread / minutes < MOST_BARS - 1) ?? DELAY_STEPS.at(-1)!;
   const low = Math.floor(figures.lowDelay / step) * step;
-  const high = (Math.floor(figures.highDelay / step) + 1) * step;
+  const high = Math.max(Math.floor(figures.highDelay / step) + 1, low / step + FEWEST_BARS) * step;
   // One more than is shown tells whether there are more.
   const groups = await flights.groups(input.groupBy, input.tableRows + 1);
   return {

@@ -27,7 +27,14 @@ export interface Plot {
   readonly x: Axis;
   readonly y: Axis;
   readonly bars?: readonly Bar[];
-  readonly line?: readonly { readonly x: number; readonly y: number }[];
+  readonly line?: readonly Point[];
+}
+
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+  /** Whether the line begins anew here. */
+  readonly afresh: boolean;
 }
 
 export interface Box {
@@ -96,12 +103,12 @@ function drawBar(
 
 function drawLine(
   doc: PDFKit.PDFDocument,
-  points: NonNullable<Plot["line"]>,
+  points: readonly Point[],
   toX: (value: number) => number,
   toY: (value: number) => number,
 ): void {
-  points.forEach(({ x, y }, index) => {
-    if (index === 0) doc.moveTo(toX(x), toY(y));
+  points.forEach(({ x, y, afresh }, index) => {
+    if (index === 0 || afresh) doc.moveTo(toX(x), toY(y));
     else doc.lineTo(toX(x), toY(y));
   });
   if (points.length > 1) doc.lineWidth(1.3).lineJoin("round").strokeColor(ACCENT).stroke();

@@ -92,7 +92,7 @@ function drawHead(doc: PDFKit.PDFDocument, input: Input): number {
   doc.font("Helvetica-Bold").fontSize(22).fillColor(INK);
   doc.text(input.title, MARGIN, MARGIN + 12, { width: WIDTH });
   doc.font("Helvetica").fontSize(11).fillColor(MUTED);
-  doc.text(`US flights, ${longDay(input.from)} to ${longDay(input.to)}`, MARGIN, doc.y + 2, { width: WIDTH });
+  doc.text(`US flights, ${spanOf(input)}`, MARGIN, doc.y + 2, { width: WIDTH });
   doc.fontSize(8.5);
   const filters = filtersOf(input);
   const text = filters.length === 0 ? "No filters: all flights of these days." : filters.join("   \u2022   ");
@@ -166,7 +166,12 @@ function drawTimes(
   { unit, counts }: NonNullable<Contents["chosen"]>["perTime"],
 ) {
   const step = unit === "hour" ? 3600 : 86_400;
-  const x = timeAxis(counts[0]!.at, counts.at(-1)!.at + step);
+  // Hours are shown as part of their whole days.
+  const x = timeAxis(
+    Math.floor(counts[0]!.at / 86_400) * 86_400,
+    Math.ceil((counts.at(-1)!.at + step) / 86_400) * 86_400,
+  );
+  const gap = 3 * usualGap(counts);
   const space = FOOT - top - 24;
   // Delays vary more than the number of flights does, and so need more height.
   const height = 0.4 * space;
@@ -177,7 +182,10 @@ function drawTimes(
       title: `Flights per ${unit}`,
       note: "Number of flights",
       x,
-      y: valueAxis(counts.map(({ flights }) => flights)),
+      y: valueAxis(
+        counts.map(({ flights }) => flights),
+        true,
+      ),
       bars: counts.map(({ at, flights }) => ({ from: at, to: at + step, value: flights, accent: false })),
     },
   );
@@ -189,7 +197,11 @@ function drawTimes(
       note: `Minutes late at arrival, over all flights of the ${unit}`,
       x,
       y: valueAxis(counts.map(({ meanDelay }) => meanDelay)),
-      line: counts.map(({ at, meanDelay }) => ({ x: at + step / 2, y: meanDelay })),
+      line: counts.map(({ at, meanDelay }, index) => ({
+        x: at + step / 2,
+        y: meanDelay,
+        afresh: index > 0 && at - counts[index - 1]!.at > gap,
+      })),
     },
   );
 }
@@ -202,6 +214,10 @@ function drawDelays(
   const height = (FOOT - MARGIN - 28) / 2;
   const percent = (flights: number) => (100 * flights) / figures.flights;
   const outside = 100 - percent(counts.reduce((sum, { flights }) => sum + flights, 0));
+  // The mean of a handful of flights at night would dwarf all others and say nothing.
+  const hours = perHourOfDay.filter(({ flights }) => percent(flights) >= 0.1);
+  const quiet =
+    hours.length < perHourOfDay.length ? "; hours with less than 0.1 % of the flights are left out" : "";
   const beyond = outside < 0.05 ? "" : `; ${outside.toFixed(1)} % of the flights lie outside`;
   drawPlot(
     doc,
@@ -224,10 +240,10 @@ function drawDelays(
     { left: MARGIN, top: MARGIN + height + 28, width: WIDTH, height },
     {
       title: "Mean delay by the hour of the day",
-      note: "Minutes late at arrival, over all flights of the hour; hours above the mean of all flights in colour",
+      note: `Minutes late at arrival; hours above the mean of all flights in colour${quiet}`,
       x: hoursAxis(),
-      y: valueAxis(perHourOfDay.map(({ meanDelay }) => meanDelay)),
-      bars: perHourOfDay.map(({ at, meanDelay }) => ({
+      y: valueAxis(hours.map(({ meanDelay }) => meanDelay)),
+      bars: hours.map(({ at, meanDelay }) => ({
         from: at,
         to: at + 1,
         value: meanDelay,
@@ -274,6 +290,16 @@ function drawFoot(doc: PDFKit.PDFDocument, page: number, pages: number): void {
   doc.text("Data: 3,000,000 US flights of 2001, vega-datasets", MARGIN, top, { lineBreak: false });
   const text = `Page ${page} of ${pages}`;
   doc.text(text, MARGIN + WIDTH - doc.widthOfString(text), top, { lineBreak: false });
+}
+
+// The median: where only Mondays were chosen a week is no gap, and where all hours were a night is one.
+function usualGap(counts: readonly Count[]): number {
+  const gaps = counts.slice(1).map(({ at }, index) => at - counts[index]!.at);
+  return gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)] ?? Number.POSITIVE_INFINITY;
+}
+
+function spanOf({ from, to }: Input): string {
+  return from === to ? longDay(from) : `${longDay(from)} to ${longDay(to)}`;
 }
 
 function longDay(isoDate: string): string {

@@ -38,8 +38,7 @@ const STOP_MS = 2000;
 // Enough for the last complaints of a broken input.
 const KEPT_CHARACTERS = 4096;
 // Complaints that another machine, or this one later, may not have.
-const MACHINE_TROUBLE =
-  /no space left|cannot allocate|too many open files|disk quota|read-only file/i;
+const MACHINE_TROUBLE = /no space left|cannot allocate|too many open files|disk quota|read-only file/i;
 
 /** Runs ffmpeg with these arguments to its end. Rejects with the signal's reason, `FfmpegEnded` or what `onReport` threw. */
 export async function runFfmpeg(args: readonly string[], options: FfmpegOptions = {}): Promise<void> {

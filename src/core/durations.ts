@@ -97,17 +97,17 @@ const LONGEST_MS = 1e12;
 const EMPTY: Durations = Object.freeze({ at: 0, buckets: Object.freeze([]) });
 
 /**
- * What lateness costs in looks: one look is worth 2.5 % of the run's duration. At this rate runs that spread by 10 % (log-normal)
- * cost about two looks and five percent, the aim of both; no schedule of looks gets both lower there, and at every
- * other rate a wider spread gives up more of one than it gains of the other.
+ * What lateness costs in looks: one look is worth 2.2 % of the run's duration. At this rate runs that spread by 10 %
+ * (log-normal) cost fewer than 2.5 looks and 5 %, the aim for both. No schedule of looks meets both aims for runs that
+ * spread much wider; there, this rate divides the loss.
  */
-const LOOKS_PER_LATENESS = 40;
+const LOOKS_PER_LATENESS = 45;
 
 /** Retry-After is in whole seconds, so nothing shorter can be looked at in time, nor be late in proportion. */
 const SHORTEST_LOOK_MS = 1000;
 
 /** How far (in natural logarithms, divided by the known runs) a run's weight is spread, so that one run is no law. */
-const SPREAD = 0.45;
+const SPREAD = 0.4;
 
 function fading(ageMs: number): number {
   // A clock that steps back fades nothing.

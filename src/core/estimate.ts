@@ -196,7 +196,7 @@ function patienceMs(job: Waiting, elapsedMs: number): number {
   return PATIENCE * Math.max(0, job.sinceDueMs - elapsedMs);
 }
 
-const PATIENCE = 0.05;
+const PATIENCE = 0.03;
 
 interface ByProgress {
   readonly remainingMs: number;

@@ -54,7 +54,11 @@ export function compileSchema(schema: Schema, what: string): Checker {
   return {
     json: closed,
     check(value) {
-      if (strict !== null && !strict(value)) return { errors: violations(strict) };
+      if (strict !== null && !strict(value)) {
+        const errors = violations(strict);
+        // The library's own words are the developer's: better to read than the schema's keywords.
+        return standard === null ? { errors } : inOwnWords(standard, value, errors);
+      }
       if (standard === null) return { value };
       const outcome = standard["~standard"].validate(value);
       return outcome instanceof Promise ? outcome.then(fromStandard) : fromStandard(outcome);
@@ -66,6 +70,17 @@ export function compileSchema(schema: Schema, what: string): Checker {
       return copy;
     },
   };
+}
+
+function inOwnWords(
+  standard: StandardSchemaV1,
+  value: unknown,
+  errors: readonly Violation[],
+): Checked | Promise<Checked> {
+  const choose = (outcome: StandardSchemaV1.Result<unknown>) =>
+    outcome.issues === undefined ? { errors } : fromStandard(outcome);
+  const outcome = standard["~standard"].validate(value);
+  return outcome instanceof Promise ? outcome.then(choose) : choose(outcome);
 }
 
 function compile(schema: JsonSchema, what: string, coerceTypes: boolean): ValidateFunction {

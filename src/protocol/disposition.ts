@@ -30,7 +30,7 @@ export function parseFilename(header: string | undefined): string | null {
  */
 export function sanitizeFilename(name: string, fallback: string): string {
   const base = name.slice(Math.max(name.lastIndexOf("/"), name.lastIndexOf("\\")) + 1);
-  const clean = [...base.toWellFormed().replaceAll(UNSEEN, "").trim()].slice(0, MOST_CHARACTERS).join("");
+  const clean = [...wellFormed(base).replaceAll(UNSEEN, "").trim()].slice(0, MOST_CHARACTERS).join("");
   return clean === "" || clean === "." || clean === ".." ? fallback : clean;
 }
 
@@ -41,8 +41,13 @@ const PLAIN = /^[ !#$&-[\]-~]*$/;
 
 /** RFC 8187 §3.2.1: everything but attr-char is percent-encoded. */
 function encodeExtended(name: string): string {
-  return encodeURIComponent(name.toWellFormed()).replaceAll(
+  return encodeURIComponent(wellFormed(name)).replaceAll(
     /['()*]/g,
     (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,
   );
+}
+
+/** Text without lone surrogates, which no URL and no UTF-8 can carry. */
+export function wellFormed(text: string): string {
+  return text.replaceAll(/\p{Surrogate}/gu, "\u{fffd}");
 }

@@ -2,6 +2,7 @@
 
 import type { View } from "../core/jobs.ts";
 import { publishProblem } from "../core/problem.ts";
+import { wellFormed } from "./disposition.ts";
 
 /** The status document of a job: the body of the monitor, of a 202 and of a cancel. Instants are RFC 3339. */
 export interface StatusDocument {
@@ -82,7 +83,7 @@ export function statusDocument(view: View, base: string): StatusDocument {
           type,
           bytes,
           sha256,
-          url: `${results}/${encodeURIComponent(name)}`,
+          url: `${results}/${encodeURIComponent(wellFormed(name))}`,
         })),
     error: errorOf(view, base),
   };

@@ -70,7 +70,8 @@ test("what is not on the list of fields is never written, in whatever way it is 
     { input: secret, result: secret, headers: { authorization: secret }, token: secret, key: secret },
     "one",
   );
-  log.child({ authorization: secret, job: "kq3v9" }).warn({ body: { deep: secret } }, "two");
+  const child = log.child({ authorization: secret, job: "kq3v9" });
+  child.child({ token: secret }).warn({ body: { deep: secret } }, "two");
   const error = Object.assign(new Error("three"), { input: secret, request: { headers: secret } });
   log.error({ err: error }, "three");
   log.error(Object.assign(new Error("four"), { response: secret }));

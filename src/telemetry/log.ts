@@ -29,17 +29,16 @@ export function createLog(options: LogOptions = {}): Logger {
     timestamp: stdTimeFunctions.isoTime,
     formatters: {
       level: (label) => ({ level: label }),
-      bindings: allowed,
       log: allowed,
     },
     serializers: { err: describeError, req: describeRequest, res: describeResponse },
   };
-  if (!pretty) return options.to === undefined ? pino(settings) : pino(settings, options.to);
+  if (!pretty) return guarded(options.to === undefined ? pino(settings) : pino(settings, options.to));
   const to = options.to ?? process.stdout;
   const format = lineFormatter(
     options.to === undefined && process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
   );
-  return pino(settings, { write: (line: string) => void to.write(format(line)) });
+  return guarded(pino(settings, { write: (line: string) => void to.write(format(line)) }));
 }
 
 /** One line per transition of a job: what happened, to which job, whose, in which attempt. */
@@ -101,6 +100,16 @@ function allowed(fields: Record<string, unknown>): Record<string, unknown> {
   const said: Record<string, unknown> = {};
   for (const name in fields) if (ALLOWED.has(name)) said[name] = fields[name];
   return said;
+}
+
+/** The formatters leave out what a child logger is bound to, so that is filtered where it is bound. */
+function guarded(log: Logger): Logger {
+  const child = log.child as unknown as (this: Logger, bindings: object, options?: object) => Logger;
+  return Object.assign(log, {
+    child(this: Logger, bindings: Record<string, unknown>, options?: object) {
+      return child.call(this, allowed(bindings), options);
+    },
+  });
 }
 
 function describeError(error: unknown): unknown {

@@ -106,7 +106,10 @@ export class Roster {
   park(job: Job): void {
     if (!this.#unline(job)) return;
     let parked = this.#parked.get(job.owner);
-    if (parked === undefined) this.#parked.set(job.owner, (parked = new Map()));
+    if (parked === undefined) {
+      parked = new Map();
+      this.#parked.set(job.owner, parked);
+    }
     parked.set(job.row, job);
   }
 

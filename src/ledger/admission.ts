@@ -1,0 +1,79 @@
+// The judgement before anything is written: rate, then the deadline. Quota and backlog are counted by the store inside
+// the transaction that accepts, where the count can't be out of date.
+
+import type { Caller, RateState, Refused, SubmitRequest } from "../core/jobs.ts";
+import type { Operation } from "../core/operation.ts";
+import { type ProblemName, problem } from "../core/problem.ts";
+import { type Bucket, take } from "../protocol/rate-limit.ts";
+import type { SubmitRefusal } from "../store/store.ts";
+
+/** Owners whose rate is remembered; the one unseen for longest is forgotten, and starts with a whole quota. */
+const MOST_OWNERS = 100_000;
+
+export interface Rates {
+  /** Takes one submission of the owner's rate. */
+  take(caller: Caller): { readonly rate: RateState | null; readonly retryAfterSeconds: number | null };
+}
+
+/** Counts submissions per owner, in this process. */
+export function createRates(now: () => number): Rates {
+  const buckets = new Map<string, Bucket>();
+  return {
+    take({ owner, tier }) {
+      if (tier.rate === null) return { rate: null, retryAfterSeconds: null };
+      const policy = { name: tier.name, ...tier.rate };
+      const taken = take(buckets.get(owner), policy, now());
+      buckets.delete(owner);
+      buckets.set(owner, taken.bucket);
+      if (buckets.size > MOST_OWNERS)
+        for (const oldest of buckets.keys()) {
+          buckets.delete(oldest);
+          break;
+        }
+      const { remaining, resetSeconds, allowed, retryAfterSeconds } = taken;
+      return {
+        rate: { ...policy, remaining, resetSeconds },
+        retryAfterSeconds: allowed ? null : retryAfterSeconds,
+      };
+    },
+  };
+}
+
+export function refuse(
+  name: ProblemName,
+  detail: string | undefined,
+  retryAfterSeconds: number | null,
+  rate: RateState | null,
+): Refused {
+  return { refused: problem(name, detail), retryAfterSeconds, rate };
+}
+
+/** What a refusal of the store says to the caller. */
+export function refusalOf(
+  refusal: SubmitRefusal,
+  caller: Caller,
+  operation: Operation,
+  roomSeconds: number,
+  rate: RateState | null,
+): Refused {
+  switch (refusal) {
+    case "key-reused":
+      return refuse("idempotency-key-reused", undefined, null, rate);
+    case "over-quota":
+      return refuse(
+        "over-quota",
+        `The tier "${caller.tier.name}" allows ${caller.tier.active} queued and processing jobs.`,
+        roomSeconds,
+        rate,
+      );
+    case "operation-backlog-full":
+      return refuse("backlog-full", `The backlog of ${operation.name} is full.`, roomSeconds, rate);
+    case "backlog-full":
+      return refuse("backlog-full", "The backlog of the server is full.", roomSeconds, rate);
+  }
+}
+
+/** How long the caller gives the job to start; null for ever. */
+export function startWithinMs(request: SubmitRequest, operation: Operation): number | null {
+  return request.startWithinMs ?? operation.startWithinMs;
+}
