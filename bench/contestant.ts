@@ -20,14 +20,20 @@ export type Samples<Name extends string> = {
   readonly [name in Name]: Readonly<Record<string, readonly number[]>> | undefined;
 };
 
+export interface Turns {
+  readonly rounds: number;
+  /** Is told of every measurement as it is made. */
+  say(line: string): void;
+  /** Is told of every measurement begun, and whether the machine was busy with other things then. */
+  begun(disturbed: boolean): void;
+}
+
 /**
  * Measures each contestant `rounds` times, in turns (A B A B); an undefined one does not take part.
- * `say` is told of every measurement as it is made.
  */
 export async function takeTurns<Name extends string>(
   contestants: { readonly [name in Name]: Measurement | undefined },
-  rounds: number,
-  say: (line: string) => void,
+  { rounds, say, begun }: Turns,
 ): Promise<Samples<Name>> {
   const samples: Partial<Record<Name, Record<string, number[]>>> = {};
   for (let round = 1; round <= rounds; round += 1) {
@@ -35,6 +41,7 @@ export async function takeTurns<Name extends string>(
       if (measure === undefined) continue;
       const busy = await waitForQuiet();
       if (busy > quietShare) say(`  (the machine is ${Math.round(busy * 100)} % busy with other things)`);
+      begun(busy > quietShare);
       const figures = await measure();
       const shown = Object.entries(figures).map(
         ([figure, value]) => `${figure} ${Number(value.toPrecision(4))}`,

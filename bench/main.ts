@@ -38,18 +38,26 @@ process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
 process.once("SIGINT", () => process.exit(130));
 process.once("SIGTERM", () => process.exit(143));
 const rows: Row[] = [];
+const begun: boolean[] = [];
 const failures: Record<string, string> = {};
 for (const name of chosen) {
   console.log(name);
   try {
-    rows.push(...(await scenarios[name]!({ seconds, rounds, withOurs, directory, say: console.log })));
+    const circumstance = {
+      ...{ seconds, rounds, withOurs, directory, say: console.log },
+      begun: (disturbed: boolean) => begun.push(disturbed),
+    };
+    rows.push(...(await scenarios[name]!(circumstance)));
   } catch (error) {
     // One scenario's failure is told, and does not cost the others.
     failures[name] = error instanceof Error ? error.message : String(error);
     console.error(error);
   }
 }
-const about = circumstances(seconds, rounds, failures);
+const about = circumstances({
+  ...{ seconds, rounds, failures, measurements: begun.length },
+  disturbed: begun.filter((disturbed) => disturbed).length,
+});
 const suffix = `${positionals.map((name) => `-${name}`).join("")}${withOurs ? "" : "-peers"}`;
 console.log(`\n${describe(rows, about)}\nWritten to ${writeResults(rows, about, suffix)}.`);
 if (Object.keys(failures).length > 0) process.exitCode = 1;

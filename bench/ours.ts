@@ -30,6 +30,8 @@ export async function startOurs({ work, dataDir }: OurOptions): Promise<OurServe
   await writeFile(config, configuration(work));
   const server = startTied([process.execPath, main, "serve", "--config", config], {
     directory: dataDir,
+    // Its log, a line per transition of a job, is written all the same.
+    quiet: true,
     environment: {
       NODE_ENV: "production",
       HOST: "127.0.0.1",

@@ -69,14 +69,16 @@ export interface Circumstances {
   readonly cores: number;
   readonly seconds: number;
   readonly rounds: number;
+  /** How many measurements there were, and how many of them began while the machine was busy with other things. */
+  readonly measurements: number;
+  readonly disturbed: number;
   /** Scenarios that could not be measured, and why. */
   readonly failures: Readonly<Record<string, string>>;
 }
 
+/** Adds what is known of this machine to what is known of the run. */
 export function circumstances(
-  seconds: number,
-  rounds: number,
-  failures: Readonly<Record<string, string>>,
+  run: Pick<Circumstances, "seconds" | "rounds" | "measurements" | "disturbed" | "failures">,
 ): Circumstances {
   const processors = cpus();
   return {
@@ -84,9 +86,7 @@ export function circumstances(
     node: process.versions.node,
     cpu: processors[0]?.model.trim() ?? "unknown",
     cores: processors.length,
-    seconds,
-    rounds,
-    failures,
+    ...run,
   };
 }
 
@@ -122,6 +122,11 @@ export function describe(rows: readonly Row[], about: Circumstances): string {
   return [
     `Node ${about.node}, ${about.cpu}, ${about.cores} cores, ${about.date}.`,
     `${about.rounds} rounds in turns, ${about.seconds} s a measurement; values are medians, ratios the median of each round's.`,
+    ...(about.disturbed === 0
+      ? []
+      : [
+          `${about.disturbed} of ${about.measurements} measurements began while the machine was busy with other things: trust no figure.`,
+        ]),
     "Load: wrk, 64 connections, 200-byte bodies, a random UUID as Idempotency-Key of each submit. Peers' Redis: a fresh one",
     "that keeps nothing on disk (appendonly off, no snapshots), which is its fastest; ours is durable before each 202.",
     "",

@@ -18,6 +18,8 @@ export interface TiedOptions {
   readonly workingDirectory?: string;
   /** A directory that is removed with the program. */
   readonly directory?: string;
+  /** Standard output is thrown away, so that a talkative program costs us nothing; `line` cannot be used. */
+  readonly quiet?: boolean;
   /** A Docker container that is removed with the program. */
   readonly container?: string;
 }
@@ -49,12 +51,12 @@ export function startTied(command: readonly string[], options: TiedOptions = {})
       cwd: options.workingDirectory,
       env: { ...process.env, ...options.environment },
       detached: true,
-      stdio: ["pipe", "pipe", "pipe"],
+      stdio: ["pipe", options.quiet === true ? "ignore" : "pipe", "pipe"],
     },
   );
   // Writing to a pipe whose reader died is not our failure: the program's end is reported by "close".
-  child.stdin.on("error", () => {});
-  child.once("exit", () => child.stdin.end());
+  child.stdin!.on("error", () => {});
+  child.once("exit", () => child.stdin!.end());
   const output = gatherOutput(child);
   const ended = once(child, "close").then(([code]) => ({
     code: code as number | null,
@@ -65,7 +67,7 @@ export function startTied(command: readonly string[], options: TiedOptions = {})
     ended,
     line: (prefix, timeoutMs = 30_000) => waitForLine(child, output, prefix, timeoutMs),
     async stop() {
-      child.stdin.end();
+      child.stdin!.end();
       await ended;
     },
   };
@@ -83,7 +85,7 @@ export async function freePort(): Promise<number> {
 }
 
 interface Output {
-  /** Standard output from the beginning and then standard error, each bounded to its last 64 kB. */
+  /** The end of standard output, then that of standard error: at most 64 Ki characters of each. */
   text(): string;
   standard(): string;
 }
@@ -91,7 +93,7 @@ interface Output {
 function gatherOutput(child: ChildProcess): Output {
   const limitChars = 65_536;
   const texts = { out: "", err: "" };
-  child.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
+  child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
     texts.out = (texts.out + chunk).slice(-limitChars);
   });
   child.stderr!.setEncoding("utf8").on("data", (chunk: string) => {
@@ -121,11 +123,11 @@ function waitForLine(
     const timer = setTimeout(() => fail(`${timeoutMs} ms passed`), timeoutMs);
     const finish = (settle: () => void) => {
       clearTimeout(timer);
-      child.stdout!.off("data", look);
+      child.stdout?.off("data", look);
       child.off("close", ended);
       settle();
     };
-    child.stdout!.on("data", look);
+    child.stdout?.on("data", look);
     child.once("close", ended);
     look();
   });

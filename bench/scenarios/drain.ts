@@ -7,7 +7,8 @@ import type { Scenario } from "./scenario.ts";
 
 const jobs = 50_000;
 
-export const drain: Scenario = async ({ rounds, withOurs, directory, say }) => {
+export const drain: Scenario = async (circumstance) => {
+  const { withOurs, directory } = circumstance;
   const { bullmq, ours } = await takeTurns(
     {
       bullmq: () =>
@@ -23,8 +24,7 @@ export const drain: Scenario = async ({ rounds, withOurs, directory, say }) => {
           }
         : undefined,
     },
-    rounds,
-    say,
+    circumstance,
   );
   return [
     compare({

@@ -9,7 +9,8 @@ import { startOurs, storeOf } from "../ours.ts";
 import { compare, type Row } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const growth: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
+export const growth: Scenario = async (circumstance) => {
+  const { seconds, withOurs, directory } = circumstance;
   if (!withOurs) return [];
   const measureWith =
     (jobsStored: number): Measurement =>
@@ -42,8 +43,7 @@ export const growth: Scenario = async ({ seconds, rounds, withOurs, directory, s
     };
   const samples = await takeTurns(
     { "0": measureWith(0), "100000": measureWith(100_000), "1000000": measureWith(1_000_000) },
-    rounds,
-    say,
+    circumstance,
   );
   const base = { scenario: "growth" } as const;
   return ([100_000, 1_000_000] as const).flatMap((jobs): readonly Row[] => {

@@ -5,7 +5,8 @@ import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const latency: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
+export const latency: Scenario = async (circumstance) => {
+  const { seconds, withOurs, directory } = circumstance;
   const measureAt =
     (start: () => Promise<RunningServer>, follow: (caller: Caller) => Promise<void>): Measurement =>
     () =>
@@ -23,8 +24,7 @@ export const latency: Scenario = async ({ seconds, rounds, withOurs, directory, 
       ours: withOurs ? measureAt(startUs, byWaiting) : undefined,
       evented: measureAt(startBullmq, byWaiting),
     },
-    rounds,
-    say,
+    circumstance,
   );
   const base = { scenario: "latency", unit: "ms" } as const;
   const byPoll = "BullMQ, polled each 2 ms";

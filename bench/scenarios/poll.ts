@@ -15,7 +15,8 @@ import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const poll: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
+export const poll: Scenario = async (circumstance) => {
+  const { seconds, withOurs, directory } = circumstance;
   const measureAt =
     (start: () => Promise<RunningServer>): Measurement =>
     () =>
@@ -35,8 +36,7 @@ export const poll: Scenario = async ({ seconds, rounds, withOurs, directory, say
         : undefined,
       handwritten: measureAt(() => startPeerOnRedis("handwritten")),
     },
-    rounds,
-    say,
+    circumstance,
   );
   const base = { scenario: "poll", unit: "/s", figure: "status documents of 1,000 live jobs" } as const;
   return [

@@ -1,16 +1,14 @@
 // What a scenario is given, and gives.
+import type { Turns } from "../contestant.ts";
 import type { Row } from "../table.ts";
 
-export interface Circumstance {
+export interface Circumstance extends Turns {
   /** Of one measurement. */
   readonly seconds: number;
-  readonly rounds: number;
   /** Whether our own server takes part; otherwise only its peers are measured. */
   readonly withOurs: boolean;
   /** A directory of this run, removed after it. */
   readonly directory: string;
-  /** Tells whoever watches. */
-  say(line: string): void;
 }
 
 /** Measures, and gives the rows of its part of the table. */

@@ -13,7 +13,8 @@ import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const submit: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
+export const submit: Scenario = async (circumstance) => {
+  const { seconds, withOurs, directory } = circumstance;
   const measureAt =
     (start: () => Promise<RunningServer>): Measurement =>
     () =>
@@ -30,8 +31,7 @@ export const submit: Scenario = async ({ seconds, rounds, withOurs, directory, s
       million: withOurs ? measureAt(() => start(1_000_000)) : undefined,
       fastify: measureAt(() => startPeerOnRedis("fastify-bullmq", "accept")),
     },
-    rounds,
-    say,
+    circumstance,
   );
   // BullMQ and Express gain more from Node 24 than node:http does.
   const ofHandwritten = Number(process.versions.node.split(".")[0]) >= 24 ? 3.5 : 5;

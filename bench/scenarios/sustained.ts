@@ -6,7 +6,8 @@ import { startOurs, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const sustained: Scenario = async ({ seconds, rounds, withOurs, directory, say }) => {
+export const sustained: Scenario = async (circumstance) => {
+  const { seconds, withOurs, directory } = circumstance;
   const measureAt = async (url: string, countCompleted: () => Promise<number>) => {
     const load = { url: `${url}/operations/empty`, script: "submit", seconds, status: 202 } as const;
     await warmUp(load);
@@ -33,8 +34,7 @@ export const sustained: Scenario = async ({ seconds, rounds, withOurs, directory
             )
         : undefined,
     },
-    rounds,
-    say,
+    circumstance,
   );
   const name = "Fastify + BullMQ, concurrency 100";
   const base = { scenario: "sustained", unit: "/s" } as const;

@@ -1,13 +1,16 @@
 // Runs the handler of `render-report` for real, over the three million flights, and reads its files back.
 
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { inflateSync } from "node:zlib";
 import { Interruption } from "coatcheck";
 import { parse } from "csv-parse/sync";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Rehearsal, type RehearsalOptions, rehearse } from "../rehearse.ts";
+import { openFlights } from "./flights.ts";
 import handler from "./handler.ts";
 import { renderReport } from "./operation.ts";
 
@@ -214,7 +217,7 @@ describe("render-report", () => {
       const stop = new AbortController();
       const reason = new Interruption("canceled");
       const stopped = await run(
-        { rows: "flights" },
+        { rows: stage === "Writing report.csv" ? "flights" : "summary" },
         {
           signal: stop.signal,
           onProgress: ({ message }) => {
@@ -227,4 +230,22 @@ describe("render-report", () => {
       expect(stopped.progress.at(-1)?.message).toBe(stage);
     },
   );
+
+  it("interrupts the query itself, and does not wait for its end", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "render-report-"));
+    const stop = new AbortController();
+    const flights = await openFlights(folder, stop.signal);
+    try {
+      await flights.choose(renderReport.input!.parse({}), () => {});
+      const path = join(folder, "flights.csv");
+      const reason = new Interruption("lease-lost");
+      const writing = flights.write(path, "flights", "day", () => stop.abort(reason));
+      await expect(writing).rejects.toBe(reason);
+      // All of them are 96,783,541 bytes.
+      expect(existsSync(path) ? statSync(path).size : 0).toBeLessThan(96_000_000);
+    } finally {
+      flights.close();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
 });

@@ -1,0 +1,324 @@
+// The configuration of a server: what one writes (`defineConfig`), and what it amounts to (`loadConfig`).
+
+import { isIP } from "node:net";
+import { resolve } from "node:path";
+import { type Duration, parseDuration } from "../core/duration.ts";
+import type { Handler } from "../core/handler.ts";
+import type { InputOf, Operation, OutputOf } from "../core/operation.ts";
+import { readyOperations } from "../core/operations.ts";
+import type { AccessKind } from "../http/access.ts";
+import type { ApiKey } from "../http/api-keys.ts";
+import type { JwtClaims, JwtOptions } from "../http/jwt.ts";
+import { readTier, readTiers, type TierOptions, type Tiers } from "../http/tiers.ts";
+import { LOG_LEVELS, type LogLevel } from "../telemetry/log.ts";
+import { type AccessConfig, isLoopback, readAccess } from "./config-access.ts";
+import { findConfigFile, importNamed, moduleUrl, readConfigFile } from "./config-file.ts";
+import type { WrittenKey } from "./keys-file.ts";
+import { misspeltVariables, unknownOptions } from "./options.ts";
+import { type Environment, type Flags, listOf, oneOf, Settings, text, whole, yesOrNo } from "./settings.ts";
+
+/** An operation of a server, and who does its work: a handler in the server's thread, or a module. */
+export interface OperationEntry<O extends Operation = Operation> {
+  /** What `defineOperation` gave, or where it is exported: `"./operations.js#renderReport"`. */
+  readonly operation: O | string;
+  readonly handler?: Handler<InputOf<O>, OutputOf<O>>;
+  /** The module whose default export is the handler; a path from the configuration file, or a URL. */
+  readonly module?: string | URL;
+  /** Runs each attempt of a `module` in a thread or process of its own. */
+  readonly isolate?: "thread" | "process";
+  /** Most attempts at once, 1 to 10,000. */
+  readonly concurrency?: number;
+}
+
+/** What a configuration file may say; `docs/reference/configuration.md` has every default. Paths are from the working directory. */
+export interface ConfigOptions<Operations extends readonly Operation[] = readonly Operation[]> {
+  readonly operations: { readonly [At in keyof Operations]: OperationEntry<Operations[At]> };
+  /** `sqlite:./data/coatcheck.db` or `memory:`. */
+  readonly store?: string;
+  readonly files?: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly publicUrl?: string;
+  readonly access?: {
+    readonly keys?: readonly WrittenKey[];
+    readonly keysFile?: string;
+    readonly jwt?: {
+      readonly jwksUrl?: string;
+      readonly jwks?: { readonly keys: readonly object[] };
+      readonly issuer: string | readonly string[];
+      readonly audience: string | readonly string[];
+      readonly algorithms?: readonly string[];
+      readonly clockTolerance?: Duration;
+      readonly claims?: JwtClaims;
+    };
+  };
+  readonly tiers?: Readonly<Record<string, TierOptions>>;
+  readonly limits?: "on" | "off";
+  readonly cors?: { readonly origins?: readonly string[] };
+  readonly log?: { readonly level?: LogLevel; readonly pretty?: boolean };
+  readonly trustProxy?: readonly string[];
+  readonly shutdownGrace?: Duration;
+}
+
+/** A configuration with every default filled in and every value checked. Paths are absolute. */
+export interface Config {
+  /** The file it was read from; null without one. */
+  readonly path: string | null;
+  readonly operations: readonly ConfiguredOperation[];
+  readonly store: StoreConfig;
+  readonly files: string;
+  readonly host: string;
+  readonly port: number;
+  /** Without a slash at its end; null: the address that the server listens on. */
+  readonly publicUrl: string | null;
+  readonly access: AccessConfig;
+  readonly tiers: Tiers;
+  readonly limits: "on" | "off";
+  readonly cors: { readonly origins: readonly string[] };
+  /** `pretty` null: on a terminal. */
+  readonly log: { readonly level: LogLevel; readonly pretty: boolean | null };
+  readonly trustProxy: readonly string[];
+  readonly shutdownGraceMs: number;
+}
+
+/** Either `handler` or `module` is set. */
+export interface ConfiguredOperation {
+  readonly operation: Operation;
+  readonly handler: Handler | null;
+  readonly module: URL | null;
+  readonly isolate: "thread" | "process" | null;
+  /** Null: as the worker thinks right. */
+  readonly concurrency: number | null;
+}
+
+export type StoreConfig = { readonly kind: "sqlite"; readonly path: string } | { readonly kind: "memory" };
+
+export type { AccessConfig, AccessKind, ApiKey, JwtOptions };
+
+/** A configuration that can't be used: every mistake in it, each one sentence. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly mistakes: readonly string[];
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join("\n"));
+    this.mistakes = mistakes;
+  }
+}
+
+/** Gives types to what a configuration file exports; it changes nothing. */
+export function defineConfig<const Operations extends readonly Operation[]>(
+  options: ConfigOptions<Operations>,
+): ConfigOptions<Operations> {
+  return options;
+}
+
+export interface ConfigSources {
+  /** The configuration file; without it `coatcheck.config.{ts,mts,js,mjs,json}` of the working directory, if one is there. */
+  readonly file?: string | undefined;
+  /** What the command line says, by the option's path. */
+  readonly flags?: Flags;
+  /** Default `process.env`. */
+  readonly environment?: Environment;
+  /** Default `process.cwd()`. */
+  readonly directory?: string;
+}
+
+/** Reads, checks and completes the configuration. Throws a `ConfigError` with every mistake at once. */
+export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
+  const { flags = {}, environment = process.env, directory = process.cwd() } = sources;
+  let path: string | null;
+  let file: unknown;
+  try {
+    path = await findConfigFile(sources.file, directory);
+    if (path === null) throw new RangeError(NO_FILE);
+    file = await readConfigFile(path);
+  } catch (error) {
+    throw new ConfigError([(error as Error).message]);
+  }
+  if (typeof file !== "object" || file === null || Array.isArray(file)) {
+    throw new ConfigError([`${path} must give an object of options.`]);
+  }
+  const settings = new Settings(file, environment, flags);
+  const { mistakes } = settings;
+  mistakes.push(...unknownOptions(file), ...misspeltVariables(environment));
+  const operations = await readOperations(settings, path);
+  const limits = settings.read("limits", "on", oneOf("on", "off"));
+  const tiers = settings.read("tiers", readTiers({}, limits), (said) => tiersOf(said, limits, mistakes));
+  const access = await readAccess(settings, directory, tiers);
+  const host = settings.read("host", "127.0.0.1", hostOf);
+  const origins = settings.read("cors.origins", [], listOf(originOf));
+  const config: Config = {
+    path,
+    operations,
+    store: settings.read("store", "sqlite:./data/coatcheck.db", storeOf(directory)) as StoreConfig,
+    files: resolve(directory, settings.read("files", "./data/files", text)),
+    host,
+    port: settings.read("port", 2020, whole(0, 65_535)),
+    publicUrl: settings.read("publicUrl", null, publicUrlOf),
+    access,
+    tiers,
+    limits,
+    cors: { origins },
+    log: {
+      level: settings.read("log.level", "info", oneOf(...LOG_LEVELS)),
+      pretty: settings.read("log.pretty", null, yesOrNo),
+    },
+    trustProxy: settings.read("trustProxy", [], listOf(proxyOf)),
+    shutdownGraceMs: settings.read("shutdownGrace", 25_000, graceOf),
+  };
+  if (access.kind === "open") mistakes.push(...openMistakes(host, origins));
+  if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
+  return config;
+}
+
+const NO_FILE =
+  "There is no configuration: name one by --config, or write coatcheck.config.ts (or .mts, .js, .mjs, .json) here.";
+
+// Whoever reaches an open server may do everything, so nobody but this machine may reach it.
+function openMistakes(host: string, origins: readonly string[]): string[] {
+  const mistakes: string[] = [];
+  if (!isLoopback(host)) {
+    mistakes.push(
+      `Without API keys or JWTs everyone may do everything, so the server listens on loopback only, not on ${host}: ` +
+        "make a key with `coatcheck keys create --owner NAME`, or set access.jwt.",
+    );
+  }
+  if (origins.includes("*")) {
+    mistakes.push(
+      'Without API keys or JWTs "*" in cors.origins would let every web page in: name the origins.',
+    );
+  }
+  return mistakes;
+}
+
+async function readOperations(settings: Settings, path: string): Promise<readonly ConfiguredOperation[]> {
+  const { mistakes } = settings;
+  const { said } = settings.said("operations");
+  if (!Array.isArray(said) || said.length === 0) {
+    mistakes.push(
+      "operations must be a list of at least one `{ operation, handler }` or `{ operation, module }`.",
+    );
+    return [];
+  }
+  const configured: ConfiguredOperation[] = [];
+  for (const [index, entry] of said.entries()) {
+    try {
+      configured.push(await readOperation(entry, `operations.${index}`, path));
+    } catch (error) {
+      mistakes.push((error as Error).message);
+    }
+  }
+  try {
+    readyOperations(configured.map(({ operation }) => operation));
+  } catch (error) {
+    mistakes.push((error as Error).message);
+  }
+  return configured;
+}
+
+async function readOperation(entry: unknown, at: string, path: string): Promise<ConfiguredOperation> {
+  if (typeof entry !== "object" || entry === null) throw new RangeError(`${at} must be an object.`);
+  const { operation, handler, module, isolate, concurrency } = entry as Partial<OperationEntry>;
+  const defined = typeof operation === "string" ? await importNamed(operation, path, at) : operation;
+  if (!isOperation(defined)) throw new RangeError(`${at}.operation must be what \`defineOperation\` gave.`);
+  const { name } = defined;
+  if ((handler === undefined) === (module === undefined)) {
+    throw new RangeError(`The operation "${name}" must have either a handler or a module.`);
+  }
+  if (handler !== undefined && typeof handler !== "function") {
+    throw new RangeError(`The handler of "${name}" must be a function.`);
+  }
+  if (isolate !== undefined && module === undefined) {
+    throw new RangeError(
+      `To isolate "${name}", give a module: a function can't be carried into another thread.`,
+    );
+  }
+  return {
+    operation: defined,
+    handler: handler ?? null,
+    module: module === undefined ? null : moduleUrl(module, path),
+    isolate: isolate === undefined ? null : oneOf("thread", "process")(isolate, `${at}.isolate`),
+    concurrency: concurrency === undefined ? null : whole(1, 10_000)(concurrency, `${at}.concurrency`),
+  };
+}
+
+function isOperation(value: unknown): value is Operation {
+  return (
+    typeof value === "object" && value !== null && "name" in value && "path" in value && "policy" in value
+  );
+}
+
+function tiersOf(said: unknown, limits: "on" | "off", mistakes: string[]): Tiers {
+  if (typeof said !== "object" || said === null) throw new RangeError("tiers must be an object, by name.");
+  const good: Record<string, TierOptions> = {};
+  for (const [name, options] of Object.entries(said as Record<string, TierOptions>)) {
+    try {
+      if (typeof options !== "object" || options === null)
+        throw new RangeError(`tiers.${name} must be an object.`);
+      readTier(name, options);
+      good[name] = options;
+    } catch (error) {
+      const { message } = error as Error;
+      mistakes.push(message.startsWith(`${name}.`) ? `tiers.${message}` : message);
+    }
+  }
+  return readTiers(good, limits);
+}
+
+function storeOf(directory: string) {
+  return (said: unknown, name: string): StoreConfig => {
+    const url = text(said, name);
+    if (url === "memory:") return { kind: "memory" };
+    const path = /^sqlite:(.+)$/.exec(url)?.[1];
+    if (path !== undefined)
+      return { kind: "sqlite", path: resolve(directory, path.replace(/^\/\/(?=\/)/, "")) };
+    // No echo: the URL of a database holds its password.
+    const known = "a store is `sqlite:` and a path, such as sqlite:./data/coatcheck.db, or `memory:`";
+    const scheme = /^(postgres|postgresql|redis|rediss|mysql|mongodb):/.exec(url)?.[1];
+    throw new RangeError(
+      scheme === undefined
+        ? `${name} is not a store: ${known}.`
+        : `${name} can't be ${scheme} here: ${known}.`,
+    );
+  };
+}
+
+function hostOf(said: unknown, name: string): string {
+  const host = text(said, name).replace(/^\[(.*)\]$/, "$1");
+  if (isIP(host) !== 0 || /^(?!-)[A-Za-z0-9.-]{1,253}$/.test(host)) return host;
+  throw new RangeError(`${name} must be an IP address or a host name, without a scheme or port.`);
+}
+
+function publicUrlOf(said: unknown, name: string): string {
+  const url = URL.canParse(text(said, name)) ? new URL(said as string) : null;
+  const plain =
+    url !== null && url.search === "" && url.hash === "" && url.username === "" && url.password === "";
+  if (plain && (url.protocol === "https:" || url.protocol === "http:")) return url.href.replace(/\/+$/, "");
+  throw new RangeError(
+    `${name} must be a URL such as https://api.example/coatcheck, without credentials or query.`,
+  );
+}
+
+function originOf(said: unknown, name: string): string {
+  if (said === "*") return said;
+  if (typeof said === "string" && URL.canParse(said) && new URL(said).origin === said) return said;
+  throw new RangeError(`${name} must list origins such as https://app.example, without a path, or "*".`);
+}
+
+const PROXY_NAMES = ["loopback", "linklocal", "uniquelocal"];
+
+function proxyOf(said: unknown, name: string): string {
+  const [address = "", bits, more] = typeof said === "string" ? said.split("/") : [];
+  const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  const isRange = most > 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most));
+  if (PROXY_NAMES.includes(said as string) || (isRange && more === undefined)) return said as string;
+  throw new RangeError(
+    `${name} must list IP addresses, CIDRs such as 10.0.0.0/8, or ${PROXY_NAMES.join(", ")}.`,
+  );
+}
+
+function graceOf(said: unknown, name: string): number {
+  const ms = parseDuration(said as Duration, name);
+  if (ms <= 3_600_000) return ms;
+  throw new RangeError(`${name} must be at most an hour.`);
+}
