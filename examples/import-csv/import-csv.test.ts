@@ -94,6 +94,8 @@ describe("import-csv", () => {
       const script = fileURLToPath(new URL("./killed.ts", import.meta.url));
       const child = spawn(process.execPath, [...process.execArgv, script, String(ROWS), standstill], {
         stdio: ["ignore", "pipe", "inherit"],
+        // What the killed process leaves in its temporary folder goes with that folder.
+        env: { ...process.env, TMPDIR: home },
       });
       const ended = once(child, "exit");
       for await (const line of createInterface(child.stdout!)) {

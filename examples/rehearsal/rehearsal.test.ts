@@ -2,21 +2,36 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { Failure, Interruption } from "coatcheck";
-import { describe, expect, it } from "vitest";
-import { rehearse } from "../rehearse.ts";
-import handler from "./handler.ts";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Failure, type InputOf, Interruption } from "coatcheck";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type RehearsalOptions, rehearse } from "../rehearse.ts";
+import handler, { type Rehearsed } from "./handler.ts";
 import { rehearsal } from "./operation.ts";
+
+let home: string;
+beforeAll(() => {
+  home = mkdtempSync(join(tmpdir(), "rehearsal-test-"));
+});
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+async function run(input: InputOf<typeof rehearsal>, options: RehearsalOptions<Rehearsed> = {}) {
+  const ran = await rehearse(handler, input, options);
+  await ran.remove();
+  return ran;
+}
 
 const input = (some: object) => rehearsal.input!.parse(some);
 
 describe("rehearsal", () => {
   it("completes by default, with a text of the length that was asked for", async () => {
-    const run = await rehearse(handler, input({ seconds: 0.05, steps: 5, resultBytes: 123 }));
-    expect(run.output).toEqual({ slept: 0.05, text: expect.any(String) });
-    expect(run.output).toHaveProperty("text.length", 123);
-    expect(run.progress.map((report) => report.percent)).toEqual([20, 40, 60, 80, 100]);
-    expect(run.progress.at(-1)?.message).toBe("Step 5 of 5");
+    const ran = await run(input({ seconds: 0.05, steps: 5, resultBytes: 123 }));
+    expect(ran.output).toEqual({ slept: 0.05, text: expect.any(String) });
+    expect(ran.output).toHaveProperty("text.length", 123);
+    expect(ran.progress.map((report) => report.percent)).toEqual([20, 40, 60, 80, 100]);
+    expect(ran.progress.at(-1)?.message).toBe("Step 5 of 5");
   });
 
   it("has defaults for everything and bounds on all of it", () => {
@@ -35,36 +50,36 @@ describe("rehearsal", () => {
   });
 
   it("stores a checkpoint after each long step, and resumes from one", async () => {
-    const whole = await rehearse(handler, input({ seconds: 0.4, steps: 4 }));
+    const whole = await run(input({ seconds: 0.4, steps: 4 }));
     expect(whole.checkpoints).toEqual([{ step: 1 }, { step: 2 }, { step: 3 }]);
-    const rest = await rehearse(handler, input({ seconds: 0.4, steps: 4 }), { resume: { step: 3 } });
+    const rest = await run(input({ seconds: 0.4, steps: 4 }), { resume: { step: 3 } });
     expect(rest.progress).toEqual([{ percent: 100, message: "Step 4 of 4" }]);
     expect(rest.output).toEqual(whole.output);
   });
 
   it("takes ten thousand steps without ten thousand checkpoints", async () => {
-    const run = await rehearse(handler, input({ seconds: 0.3, steps: 10_000 }));
-    expect(run.progress).toHaveLength(10_000);
-    expect(run.checkpoints.length).toBeLessThan(10);
+    const ran = await run(input({ seconds: 0.3, steps: 10_000 }));
+    expect(ran.progress).toHaveLength(10_000);
+    expect(ran.checkpoints.length).toBeLessThan(10);
   });
 
   it("fails in the way that was asked for", async () => {
-    const again = await rehearse(handler, input({ seconds: 0, outcome: "fail" }));
+    const again = await run(input({ seconds: 0, outcome: "fail" }));
     expect(again.error).toBeInstanceOf(Error);
     expect(again.error).not.toBeInstanceOf(Failure);
-    const final = await rehearse(handler, input({ seconds: 0, outcome: "fail-final" }));
+    const final = await run(input({ seconds: 0, outcome: "fail-final" }));
     expect(final.error).toBeInstanceOf(Failure);
   });
 
   it("stops in the middle of a step when its signal fires, with the signal's reason", async () => {
     const stop = new AbortController();
     const reason = new Interruption("canceled");
-    const run = await rehearse(handler, input({ seconds: 3600, steps: 10_000 }), {
+    const ran = await run(input({ seconds: 3600, steps: 10_000 }), {
       signal: stop.signal,
       onProgress: () => setImmediate(() => stop.abort(reason)),
     });
-    expect(run.error).toBe(reason);
-    expect(run.progress).toHaveLength(1);
+    expect(ran.error).toBe(reason);
+    expect(ran.progress).toHaveLength(1);
   });
 
   it("crashes the process that it runs in", async () => {
@@ -104,6 +119,7 @@ function inChild(some: object): ChildProcess {
   return spawn(
     process.execPath,
     [...process.execArgv, "--input-type=module", "--eval", CHILD, ...urls, JSON.stringify(input(some))],
-    { stdio: ["ignore", "inherit", "inherit", "ipc"] },
+    // What a killed process leaves in its temporary folder goes with that folder.
+    { stdio: ["ignore", "inherit", "inherit", "ipc"], env: { ...process.env, TMPDIR: home } },
   );
 }

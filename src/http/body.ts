@@ -64,6 +64,7 @@ export function readBody(
   { maxBytes, timeMs }: { readonly maxBytes: number; readonly timeMs: number },
 ): Promise<Read> | Read {
   if (raw.readableEnded) return readAlready(raw, maxBytes);
+  if (raw.destroyed) return CLOSED;
   sayContinue(raw, response);
   return new Promise((resolve) => {
     let first: Buffer | undefined;
@@ -138,6 +139,7 @@ export function feedBody(
   const onClose = () => fail("closed");
   sayContinue(raw, response);
   if (raw.readableEnded) stream.end();
+  else if (raw.destroyed) fail("closed");
   else raw.on("data", onData).on("close", onClose).on("error", ignore).pipe(stream);
   stream.on("error", ignore);
   return {

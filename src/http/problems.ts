@@ -36,7 +36,12 @@ function problemOf(error: FastifyError, door: Speaker, request: FastifyRequest):
 }
 
 /** Answers every method of `url` that is not `allowed`: 405 with Allow, and OPTIONS. */
-export function addMethodGuard(instance: FastifyInstance, door: Speaker, url: string, allowed: readonly string[]): void {
+export function addMethodGuard(
+  instance: FastifyInstance,
+  door: Speaker,
+  url: string,
+  allowed: readonly string[],
+): void {
   const allow = allowed.join(", ");
   const rest = instance.supportedMethods.filter(
     (method) => method !== "OPTIONS" && !allowed.includes(method),
@@ -131,5 +136,9 @@ function htmlPage(title: string, body: string): string {
 }
 
 function escape(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+  return text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;");
 }

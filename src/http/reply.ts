@@ -10,7 +10,12 @@ import { formatRetryAfter } from "../protocol/retry-after.ts";
 import type { Door } from "./door.ts";
 
 /** Sends an answer of the table; one with a file is sent by `sendResult`. */
-export function sendAnswer(reply: FastifyReply, answer: Answer, view: View | null, base: string): FastifyReply {
+export function sendAnswer(
+  reply: FastifyReply,
+  answer: Answer,
+  view: View | null,
+  base: string,
+): FastifyReply {
   const { content } = answer;
   sendHead(reply, answer);
   switch (content.kind) {

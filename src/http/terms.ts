@@ -24,7 +24,10 @@ export interface TermBounds {
 }
 
 /** Reads the terms, or says what is wrong with them. */
-export function readTerms(raw: IncomingMessage, bounds: TermBounds): Terms | { readonly refused: ProblemDocument } {
+export function readTerms(
+  raw: IncomingMessage,
+  bounds: TermBounds,
+): Terms | { readonly refused: ProblemDocument } {
   const { headers } = raw;
   const key = readKey(raw);
   if (key !== null && typeof key !== "string") return key;
@@ -37,7 +40,9 @@ export function readTerms(raw: IncomingMessage, bounds: TermBounds): Terms | { r
   }
   const delayMs = readTime(headers["coatcheck-delay"], bounds);
   if (delayMs === undefined || (delayMs ?? 0) > bounds.limits.delayMs) {
-    return invalid(`Coatcheck-Delay must be ${TIME_FORMS}, at most ${bounds.limits.delayMs / 86_400_000} days ahead.`);
+    return invalid(
+      `Coatcheck-Delay must be ${TIME_FORMS}, at most ${bounds.limits.delayMs / 86_400_000} days ahead.`,
+    );
   }
   const startWithinMs = readTime(headers["coatcheck-deadline"], bounds);
   if (startWithinMs === undefined) return invalid(`Coatcheck-Deadline must be ${TIME_FORMS}.`);
@@ -95,7 +100,8 @@ function readKey(raw: IncomingMessage): string | null | { readonly refused: Prob
   const { rawHeaders } = raw;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] as string;
-    if (name.length === 15 && name.toLowerCase() === "idempotency-key") values.push(rawHeaders[at + 1] as string);
+    if (name.length === 15 && name.toLowerCase() === "idempotency-key")
+      values.push(rawHeaders[at + 1] as string);
   }
   const key = parseIdempotencyKey(values);
   if (key.kind === "key") return key.key;

@@ -1,8 +1,9 @@
 // The configuration file: where it is, and what it exports.
 
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { extname, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 /** The names that are looked for in the working directory. */
 export const CONFIG_FILES: readonly string[] = ["ts", "mts", "js", "mjs", "json"].map(
@@ -20,6 +21,7 @@ export async function findConfigFile(named: string | undefined, directory: strin
 
 /** What the file exports by default, or the JSON that it is. Throws an error of one sentence. */
 export async function readConfigFile(path: string): Promise<unknown> {
+  if (!existsSync(path)) throw new RangeError(`There is no ${path}.`);
   try {
     if (extname(path) === ".json") return JSON.parse(await readFile(path, "utf8"));
     const exported = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
@@ -31,29 +33,29 @@ export async function readConfigFile(path: string): Promise<unknown> {
 }
 
 /** What a specifier such as `./operations.js#renderReport` names. Throws an error of one sentence. */
-export async function importNamed(specifier: string, from: string, name: string): Promise<unknown> {
-  const [module = "", exported = "default"] = specifier.split("#");
-  const url = moduleUrl(module, from);
+export async function importNamed(specifier: string | URL, from: string, name: string): Promise<unknown> {
+  const [module = "", exported = "default"] =
+    typeof specifier === "string" ? specifier.split("#") : [specifier];
+  const url = findModule(module, from, name);
   let all: Readonly<Record<string, unknown>>;
   try {
     all = (await import(url.href)) as Readonly<Record<string, unknown>>;
   } catch (error) {
-    throw new RangeError(`${name}: ${sentenceOf(error, module)}`, { cause: error });
+    throw new RangeError(`${name}: ${sentenceOf(error, String(module))}`, { cause: error });
   }
   if (all[exported] === undefined) throw new RangeError(`${name}: ${module} exports no "${exported}".`);
   return all[exported];
 }
 
-/** The URL of a module that a file names: a path from that file, or a URL. */
-export function moduleUrl(module: string | URL, from: string): URL {
-  return module instanceof URL ? module : new URL(module, pathToFileURL(from));
+/** The URL of a module that a file names: a path from that file, or a URL. Throws an error of one sentence. */
+export function findModule(module: string | URL, from: string, name: string): URL {
+  const url = module instanceof URL ? module : new URL(module, pathToFileURL(from));
+  if (url.protocol === "file:" && existsSync(fileURLToPath(url))) return url;
+  throw new RangeError(`${name}: there is no ${module}.`);
 }
 
 function sentenceOf(error: unknown, path: string): string {
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT" || (code === "ERR_MODULE_NOT_FOUND" && message.includes(path))) {
-    return `There is no ${path}.`;
-  }
   if (code === "ERR_UNKNOWN_FILE_EXTENSION") {
     return `This Node can't run ${path} as it is: use Node 22.18 or later, or write it in JavaScript.`;
   }

@@ -6,22 +6,20 @@ import { type Duration, parseDuration } from "../core/duration.ts";
 import type { Handler } from "../core/handler.ts";
 import type { InputOf, Operation, OutputOf } from "../core/operation.ts";
 import { readyOperations } from "../core/operations.ts";
-import type { AccessKind } from "../http/access.ts";
-import type { ApiKey } from "../http/api-keys.ts";
-import type { JwtClaims, JwtOptions } from "../http/jwt.ts";
-import { readTier, readTiers, type TierOptions, type Tiers } from "../http/tiers.ts";
+import type { JwtClaims } from "../http/jwt.ts";
+import { readTier, readTiers, type TierOptions } from "../http/tiers.ts";
 import { LOG_LEVELS, type LogLevel } from "../telemetry/log.ts";
 import { type AccessConfig, isLoopback, readAccess } from "./config-access.ts";
-import { findConfigFile, importNamed, moduleUrl, readConfigFile } from "./config-file.ts";
+import { findConfigFile, findModule, importNamed, readConfigFile } from "./config-file.ts";
 import type { WrittenKey } from "./keys-file.ts";
 import { misspeltVariables, unknownOptions } from "./options.ts";
 import { type Environment, type Flags, listOf, oneOf, Settings, text, whole, yesOrNo } from "./settings.ts";
 
 /** An operation of a server, and who does its work: a handler in the server's thread, or a module. */
-export interface OperationEntry<O extends Operation = Operation> {
+export interface OperationEntry<O = Operation | string> {
   /** What `defineOperation` gave, or where it is exported: `"./operations.js#renderReport"`. */
-  readonly operation: O | string;
-  readonly handler?: Handler<InputOf<O>, OutputOf<O>>;
+  readonly operation: O;
+  readonly handler?: O extends Operation ? Handler<InputOf<O>, OutputOf<O>> : Handler;
   /** The module whose default export is the handler; a path from the configuration file, or a URL. */
   readonly module?: string | URL;
   /** Runs each attempt of a `module` in a thread or process of its own. */
@@ -31,8 +29,10 @@ export interface OperationEntry<O extends Operation = Operation> {
 }
 
 /** What a configuration file may say; `docs/reference/configuration.md` has every default. Paths are from the working directory. */
-export interface ConfigOptions<Operations extends readonly Operation[] = readonly Operation[]> {
-  readonly operations: { readonly [At in keyof Operations]: OperationEntry<Operations[At]> };
+export interface ConfigOptions<
+  Listed extends readonly (Operation | string)[] = readonly (Operation | string)[],
+> {
+  readonly operations: { readonly [At in keyof Listed]: OperationEntry<Listed[At]> };
   /** `sqlite:./data/coatcheck.db` or `memory:`. */
   readonly store?: string;
   readonly files?: string;
@@ -65,14 +65,16 @@ export interface Config {
   /** The file it was read from; null without one. */
   readonly path: string | null;
   readonly operations: readonly ConfiguredOperation[];
-  readonly store: StoreConfig;
+  /** `sqlite:` and an absolute path, or `memory:`. */
+  readonly store: string;
   readonly files: string;
   readonly host: string;
   readonly port: number;
   /** Without a slash at its end; null: the address that the server listens on. */
   readonly publicUrl: string | null;
   readonly access: AccessConfig;
-  readonly tiers: Tiers;
+  /** As they were written, every one checked; `readTiers(tiers, limits)` makes them ready. */
+  readonly tiers: Readonly<Record<string, TierOptions>>;
   readonly limits: "on" | "off";
   readonly cors: { readonly origins: readonly string[] };
   /** `pretty` null: on a terminal. */
@@ -81,19 +83,15 @@ export interface Config {
   readonly shutdownGraceMs: number;
 }
 
-/** Either `handler` or `module` is set. */
-export interface ConfiguredOperation {
+/** An operation, and the function that does its work here, or the module that does it in isolation. */
+export type ConfiguredOperation = {
   readonly operation: Operation;
-  readonly handler: Handler | null;
-  readonly module: URL | null;
-  readonly isolate: "thread" | "process" | null;
   /** Null: as the worker thinks right. */
   readonly concurrency: number | null;
-}
-
-export type StoreConfig = { readonly kind: "sqlite"; readonly path: string } | { readonly kind: "memory" };
-
-export type { AccessConfig, AccessKind, ApiKey, JwtOptions };
+} & (
+  | { readonly handler: Handler; readonly module: null; readonly isolate: null }
+  | { readonly handler: null; readonly module: URL; readonly isolate: "thread" | "process" }
+);
 
 /** A configuration that can't be used: every mistake in it, each one sentence. */
 export class ConfigError extends Error {
@@ -106,9 +104,9 @@ export class ConfigError extends Error {
 }
 
 /** Gives types to what a configuration file exports; it changes nothing. */
-export function defineConfig<const Operations extends readonly Operation[]>(
-  options: ConfigOptions<Operations>,
-): ConfigOptions<Operations> {
+export function defineConfig<const Listed extends readonly (Operation | string)[]>(
+  options: ConfigOptions<Listed>,
+): ConfigOptions<Listed> {
   return options;
 }
 
@@ -143,14 +141,16 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
   mistakes.push(...unknownOptions(file), ...misspeltVariables(environment));
   const operations = await readOperations(settings, path);
   const limits = settings.read("limits", "on", oneOf("on", "off"));
-  const tiers = settings.read("tiers", readTiers({}, limits), (said) => tiersOf(said, limits, mistakes));
-  const access = await readAccess(settings, directory, tiers);
+  const tiers = settings.read("tiers", {}, (said) => tiersOf(said, mistakes));
+  const access = await readAccess(settings, directory, readTiers(tiers, limits));
   const host = settings.read("host", "127.0.0.1", hostOf);
   const origins = settings.read("cors.origins", [], listOf(originOf));
   const config: Config = {
     path,
     operations,
-    store: settings.read("store", "sqlite:./data/coatcheck.db", storeOf(directory)) as StoreConfig,
+    store: settings.read("store", storeOf("sqlite:./data/coatcheck.db", directory), (said, name) =>
+      storeOf(text(said, name), directory, name),
+    ),
     files: resolve(directory, settings.read("files", "./data/files", text)),
     host,
     port: settings.read("port", 2020, whole(0, 65_535)),
@@ -225,21 +225,22 @@ async function readOperation(entry: unknown, at: string, path: string): Promise<
   if ((handler === undefined) === (module === undefined)) {
     throw new RangeError(`The operation "${name}" must have either a handler or a module.`);
   }
-  if (handler !== undefined && typeof handler !== "function") {
-    throw new RangeError(`The handler of "${name}" must be a function.`);
-  }
   if (isolate !== undefined && module === undefined) {
     throw new RangeError(
       `To isolate "${name}", give a module: a function can't be carried into another thread.`,
     );
   }
-  return {
+  const common = {
     operation: defined,
-    handler: handler ?? null,
-    module: module === undefined ? null : moduleUrl(module, path),
-    isolate: isolate === undefined ? null : oneOf("thread", "process")(isolate, `${at}.isolate`),
     concurrency: concurrency === undefined ? null : whole(1, 10_000)(concurrency, `${at}.concurrency`),
   };
+  if (isolate !== undefined && module !== undefined) {
+    const place = oneOf("thread", "process")(isolate, `${at}.isolate`);
+    return { ...common, handler: null, module: findModule(module, path, `${at}.module`), isolate: place };
+  }
+  const found = handler ?? (await importNamed(module as string | URL, path, `${at}.module`));
+  if (typeof found !== "function") throw new RangeError(`The handler of "${name}" must be a function.`);
+  return { ...common, handler: found as Handler, module: null, isolate: null };
 }
 
 function isOperation(value: unknown): value is Operation {
@@ -248,7 +249,7 @@ function isOperation(value: unknown): value is Operation {
   );
 }
 
-function tiersOf(said: unknown, limits: "on" | "off", mistakes: string[]): Tiers {
+function tiersOf(said: unknown, mistakes: string[]): Readonly<Record<string, TierOptions>> {
   if (typeof said !== "object" || said === null) throw new RangeError("tiers must be an object, by name.");
   const good: Record<string, TierOptions> = {};
   for (const [name, options] of Object.entries(said as Record<string, TierOptions>)) {
@@ -262,25 +263,21 @@ function tiersOf(said: unknown, limits: "on" | "off", mistakes: string[]): Tiers
       mistakes.push(message.startsWith(`${name}.`) ? `tiers.${message}` : message);
     }
   }
-  return readTiers(good, limits);
+  return good;
 }
 
-function storeOf(directory: string) {
-  return (said: unknown, name: string): StoreConfig => {
-    const url = text(said, name);
-    if (url === "memory:") return { kind: "memory" };
-    const path = /^sqlite:(.+)$/.exec(url)?.[1];
-    if (path !== undefined)
-      return { kind: "sqlite", path: resolve(directory, path.replace(/^\/\/(?=\/)/, "")) };
-    // No echo: the URL of a database holds its password.
-    const known = "a store is `sqlite:` and a path, such as sqlite:./data/coatcheck.db, or `memory:`";
-    const scheme = /^(postgres|postgresql|redis|rediss|mysql|mongodb):/.exec(url)?.[1];
-    throw new RangeError(
-      scheme === undefined
-        ? `${name} is not a store: ${known}.`
-        : `${name} can't be ${scheme} here: ${known}.`,
-    );
-  };
+function storeOf(url: string, directory: string, name = "store"): string {
+  if (url === "memory:") return url;
+  const path = /^sqlite:(.+)$/.exec(url)?.[1];
+  // `sqlite:///absolute` is what other programs write for an absolute path.
+  if (path !== undefined)
+    return { kind: "sqlite", path: resolve(directory, path.replace(/^\/\/(?=\/)/, "")) };
+  const known = "a store is `sqlite:` and a path, such as sqlite:./data/coatcheck.db, or `memory:`";
+  // Nothing else of it is repeated: the URL of a database holds its password.
+  const scheme = /^(postgres|postgresql|redis|rediss|mysql|mongodb):/.exec(url)?.[1];
+  throw new RangeError(
+    scheme === undefined ? `${name} is not a store: ${known}.` : `${name} can't be ${scheme} here: ${known}.`,
+  );
 }
 
 function hostOf(said: unknown, name: string): string {

@@ -93,14 +93,10 @@ export const OPTIONS: readonly Option[] = [
   option("tiers.*.priority", "0", "Added to the operation's priority, -100 to 100; higher starts first"),
   option("tiers.*.weight", "1", "Share among the waiting owners, 1 to 1000"),
   option("limits", "on", '`"off"` lifts every rate and quota, for benches and tests'),
-  option("cors.origins", "none", "Origins whose pages may call, such as `https://app.example`, or `*`"),
+  option("cors.origins", "", "Origins whose pages may call, such as `https://app.example`, or `*`"),
   option("log.level", "info", "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`"),
   option("log.pretty", "on a terminal", "Lines for people instead of JSON"),
-  option(
-    "trustProxy",
-    "none",
-    "Addresses of proxies whose `X-Forwarded-*` is believed: IPs, CIDRs, `loopback`",
-  ),
+  option("trustProxy", "", "Addresses of proxies whose `X-Forwarded-*` is believed: IPs, CIDRs, `loopback`"),
   option("shutdownGrace", "25s", "How long running attempts may take to stop; at most an hour"),
 ];
 

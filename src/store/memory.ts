@@ -1,5 +1,6 @@
 // The store in memory: for tests, and for work that may be forgotten. Nothing survives the process.
 
+import { randomBytes } from "node:crypto";
 import type { Durations } from "../core/durations.ts";
 import type { Event } from "../core/event.ts";
 import { type Clock, createClock } from "./clock.ts";
@@ -54,6 +55,7 @@ class MapRows implements Rows {
   readonly #rows = new Map<number, Row>();
   readonly #durations: Record<string, Durations> = {};
   readonly #paused = new Set<string>();
+  readonly #secret = randomBytes(32).toString("hex");
   #events: Event[] = [];
 
   get size(): number {
@@ -89,6 +91,9 @@ class MapRows implements Rows {
     const first = this.#events[0];
     if (first !== undefined && first.at < before)
       this.#events = this.#events.filter((event) => event.at >= before);
+  }
+  secret(): string {
+    return this.#secret;
   }
   durations(): Readonly<Record<string, Durations>> {
     return this.#durations;

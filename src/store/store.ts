@@ -199,6 +199,8 @@ export type Query =
       readonly weight: number;
     }
   | { readonly get: "durations" }
+  /** 32 random bytes in hex, made with the store: every key that its servers must agree on is derived from it. */
+  | { readonly get: "secret" }
   /** Events after `seq`, oldest first. */
   | { readonly get: "events"; readonly after: number; readonly limit: number }
   /** Which of these addresses have a job that may have files. */
@@ -216,9 +218,11 @@ export type Answer<Q extends Query> = Q extends { get: "job" }
           ? { readonly position: number; readonly active: number; readonly waiting: number }
           : Q extends { get: "durations" }
             ? Readonly<Record<string, Durations>>
-            : Q extends { get: "events" }
-              ? readonly Event[]
-              : readonly boolean[];
+            : Q extends { get: "secret" }
+              ? string
+              : Q extends { get: "events" }
+                ? readonly Event[]
+                : readonly boolean[];
 
 /** Called with the events of each commit, in order, once it is durable; those of other processes too. */
 export type Listener = (events: readonly Event[]) => void;

@@ -188,6 +188,8 @@ export class Embedded {
           waiting: this.#roster.counts(query.operation).queued,
         };
       }
+      case "secret":
+        return this.#rows.secret();
       case "durations":
         return this.#rows.durations();
       case "events":

@@ -29,6 +29,8 @@ export interface Rows {
   eventsAfter(seq: number, limit: number): readonly Event[];
   /** Forgets events that are older than this. */
   forgetEvents(before: number): void;
+  /** 32 random bytes in hex, made with the store. */
+  secret(): string;
   durations(): Readonly<Record<string, Durations>>;
   keepDurations(operation: string, durations: Durations): void;
   paused(): readonly string[];

@@ -1,5 +1,6 @@
 // Opens the database file: made anew in one piece, migrated by one of many, and refused where it is unsafe or broken.
 
+import { randomBytes } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -147,6 +148,7 @@ function createFile(file: string): void {
     const db = new Database(draft);
     db.pragma(`application_id = ${APPLICATION_ID}`);
     for (const migration of MIGRATIONS) db.exec(migration);
+    db.prepare("INSERT INTO facts (name, value) VALUES ('secret', ?)").run(randomBytes(32).toString("hex"));
     db.pragma(`user_version = ${MIGRATIONS.length}`);
     db.pragma("journal_mode = WAL");
     db.close();

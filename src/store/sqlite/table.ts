@@ -178,6 +178,12 @@ export class Table implements Rows {
     if (changes === 0) this.#forgottenBefore = before;
   }
 
+  secret(): string {
+    const [, value] = (this.#facts.all("secret") as [string, string][])[0] ?? [];
+    if (value === undefined) throw new Error("The store has no secret.");
+    return value;
+  }
+
   durations(): Readonly<Record<string, Durations>> {
     return Object.fromEntries(
       this.#factsOf("durations:").map(([name, value]) => [name, JSON.parse(value) as Durations]),

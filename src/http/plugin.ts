@@ -1,0 +1,131 @@
+// The caller's door as a Fastify plugin: registers the routes of the protocol, each behind the guard, and nothing outside of itself.
+
+import type {
+  FastifyInstance,
+  FastifyPluginAsync,
+  FastifyReply,
+  FastifyRequest,
+  HTTPMethods,
+  onRequestHookHandler,
+  RouteHandlerMethod,
+} from "fastify";
+import { problem } from "../core/problem.ts";
+import { PRIVATE } from "../protocol/answer.ts";
+import { wwwAuthenticate } from "./access.ts";
+import { type Door, type HttpOptions, openDoor } from "./door.ts";
+import type { Denied, Identity, Scope } from "./identity.ts";
+import { listJobs } from "./list.ts";
+import { cancelJob, getStatus } from "./monitor.ts";
+import { addMethodGuard, addPages, errorHandler } from "./problems.ts";
+import { sendProblem } from "./reply.ts";
+import { getResult } from "./result.ts";
+import { submit, submitWithId } from "./submit.ts";
+
+export type { HttpLog, HttpOptions } from "./door.ts";
+
+/**
+ * The routes of a caller: the operations' paths, /jobs and what is below it, /problems and /rels. It brings its own body
+ * reading and error handling and leaves those of the app around it alone; hooks of the app run as for its own routes.
+ * Closing the app ends all waits.
+ */
+export function plugin(options: HttpOptions): FastifyPluginAsync {
+  return async (instance) => {
+    const door = openDoor(options);
+    instance.decorateRequest("coatcheckIdentity", null);
+    instance.setErrorHandler(errorHandler(door));
+    // Bodies are read by the handlers, once everything is judged that needs no body.
+    instance.removeAllContentTypeParsers();
+    instance.addContentTypeParser("*", (_request, _payload, done) => done(null));
+    instance.addHook("preClose", (done) => {
+      door.waits.close();
+      done();
+    });
+    for (const ready of door.operations.values()) {
+      addResource(instance, door, ready.operation.path, [
+        {
+          method: ["POST"],
+          scope: "submit",
+          handle: (request, reply) => submit(door, ready, request, reply),
+        },
+      ]);
+    }
+    addResource(instance, door, "/jobs", [
+      { method: READ, scope: "read", handle: (request, reply) => listJobs(door, request, reply) },
+    ]);
+    addResource<{ id: string }>(instance, door, "/jobs/:id", [
+      { method: READ, scope: "read", handle: (request, reply) => getStatus(door, request, reply) },
+      { method: ["PUT"], scope: "submit", handle: (request, reply) => submitWithId(door, request, reply) },
+      { method: ["DELETE"], scope: "cancel", handle: (request, reply) => cancelJob(door, request, reply) },
+    ]);
+    addResource<{ id: string; name?: string }>(instance, door, "/jobs/:id/result", [
+      { method: READ, scope: "read", handle: (request, reply) => getResult(door, request, reply) },
+    ]);
+    addResource<{ id: string; name?: string }>(instance, door, "/jobs/:id/result/:name", [
+      { method: READ, scope: "read", handle: (request, reply) => getResult(door, request, reply) },
+    ]);
+    addPages(instance, door);
+  };
+}
+
+const READ: HTTPMethods[] = ["GET", "HEAD"];
+
+interface Use<Params> {
+  readonly method: HTTPMethods[];
+  readonly scope: Scope;
+  handle(request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply>;
+}
+
+/** One URL and all of its methods, those that it does not take included. */
+function addResource<Params>(
+  instance: FastifyInstance,
+  door: Door,
+  url: string,
+  uses: readonly Use<Params>[],
+): void {
+  for (const { method, scope, handle } of uses) {
+    instance.route({
+      method,
+      url,
+      onRequest: guard(door, scope),
+      handler: handle as unknown as RouteHandlerMethod,
+    });
+  }
+  addMethodGuard(
+    instance,
+    door,
+    url,
+    uses.flatMap(({ method }) => method),
+  );
+}
+
+/** Lets those in who are known and have the scope: 401 and 403 come before anything else is looked at. */
+function guard(door: Door, scope: Scope): onRequestHookHandler {
+  const judge = (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    found: Identity | Denied,
+    done: () => void,
+  ) => {
+    if ("denied" in found) {
+      const fields = { "cache-control": PRIVATE, "www-authenticate": wwwAuthenticate(found) };
+      sendProblem(door, request, reply, problem("unauthenticated", found.denied), fields);
+    } else if (!found.scopes.has(scope)) {
+      const fields = { "cache-control": PRIVATE, "www-authenticate": wwwAuthenticate({ lacks: scope }) };
+      sendProblem(door, request, reply, problem("forbidden", `This needs the scope "${scope}".`), fields);
+    } else {
+      request.coatcheckIdentity = found;
+      done();
+    }
+  };
+  return (request, reply, done) => {
+    const found = door.access(request.raw);
+    if (!(found instanceof Promise)) return judge(request, reply, found, done);
+    found.then(
+      (identity) => judge(request, reply, identity, done),
+      (error: unknown) => {
+        door.log.warn({ err: error }, "It could not be found out who asks.");
+        sendProblem(door, request, reply, problem("unavailable"));
+      },
+    );
+  };
+}

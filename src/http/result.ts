@@ -1,0 +1,53 @@
+// GET /jobs/{id}/result and the files below it; also a file as the direct answer to a submit that was waited for.
+
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { View } from "../core/jobs.ts";
+import { problem } from "../core/problem.ts";
+import { type Answer, answerResult } from "../protocol/answer.ts";
+import { type Door, identityOf } from "./door.ts";
+import { sendAnswer, sendHead, sendProblem } from "./reply.ts";
+
+interface ResultParams {
+  readonly id: string;
+  readonly name?: string;
+}
+
+/** Answers with the result of a job, or with one of its files. */
+export async function getResult(
+  door: Door,
+  request: FastifyRequest<{ Params: ResultParams }>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { id, name = null } = request.params;
+  const view = await door.jobs.get(identityOf(request), id);
+  const { headers } = request.raw;
+  const asked = {
+    file: name,
+    ifNoneMatch: headers["if-none-match"],
+    range: request.method === "GET" ? headers.range : undefined,
+    ifRange: headers["if-range"] as string | undefined,
+  };
+  return sendResult(door, request, reply, answerResult(asked, view, door.publicUrl()), view);
+}
+
+/** Sends any answer of the table, files included. */
+export async function sendResult(
+  door: Door,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  answer: Answer,
+  view: View | null,
+): Promise<FastifyReply> {
+  const { content } = answer;
+  if (content.kind !== "file") return sendAnswer(reply, answer, view, door.publicUrl());
+  const { file, from, to } = content;
+  if (request.method === "HEAD" || to < from) {
+    sendHead(reply, answer);
+    return reply.send(request.method === "HEAD" ? undefined : Buffer.alloc(0));
+  }
+  const stream = await door.blobs.open(file.blob, { from, to });
+  // It expired between the look at the job and the look at its file: all of the file, or 410.
+  if (stream === null) return sendProblem(door, request, reply, problem("gone"));
+  sendHead(reply, answer);
+  return reply.send(stream);
+}

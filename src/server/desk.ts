@@ -1,0 +1,188 @@
+// `coatcheck({...})`: operations behind a complete 202 API, to be mounted into an app.
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { FastifyPluginAsync } from "fastify";
+import type { Logger } from "pino";
+import { type Duration, parseDuration } from "../core/duration.ts";
+import type { Event } from "../core/event.ts";
+import type { Handler } from "../core/handler.ts";
+import type { Accepted, Caller, Refused, View } from "../core/jobs.ts";
+import type { InputOf, Operation, OutputOf } from "../core/operation.ts";
+import { readyOperations } from "../core/operations.ts";
+import type { Schema, Sent } from "../core/schema.ts";
+import type { CallerOf, ReadyAccess } from "../http/access.ts";
+import type { ApiKey } from "../http/api-keys.ts";
+import type { JwtOptions } from "../http/jwt.ts";
+import type { TierOptions, Tiers } from "../http/tiers.ts";
+import type { Clock } from "../store/clock.ts";
+import type { Counts } from "../store/store.ts";
+import type { Registered } from "../worker/registered.ts";
+import type { Parts } from "./assemble.ts";
+import { createMounts } from "./mounts.ts";
+import { type SubmitOptions, submitTo } from "./submit.ts";
+
+export interface DeskOptions {
+  readonly operations: readonly Operation[];
+  /** `"sqlite:path/to/file.db"`, or `"memory:"` to keep nothing. Default `"sqlite:./data/coatcheck.db"`. */
+  readonly store?: string;
+  /** The folder of uploads and results. Default: `files` beside the database. */
+  readonly files?: string;
+  /**
+   * The URL under which callers reach the mounted routes, such as `https://api.example.com/slow`. It is never taken
+   * from `Host`. Default: the address and port that the request's connection came in on, with the mount's path.
+   */
+  readonly publicUrl?: string;
+  /** Who asks, by the app's own authentication; null is answered 401. Without it, `keys` and `jwt` everyone is one owner. */
+  readonly caller?: CallerOf;
+  readonly keys?: readonly ApiKey[];
+  readonly jwt?: JwtOptions;
+  /** What owners may do, by the tier's name. Default: one tier, `default`. */
+  readonly tiers?: Readonly<Record<string, TierOptions>>;
+  /** `"off"` lifts every rate and quota. Default `"on"`. */
+  readonly limits?: "on" | "off";
+  /** A pino logger, or false for none. Default: warnings and worse, on standard output. */
+  readonly log?: Logger | false;
+  /** How long running attempts may take to stop when the desk closes. Default 25 s. */
+  readonly shutdownGrace?: Duration;
+  /** Called when the store can't go on; the process should end. Default: it is logged and the process exits with 70. */
+  readonly onBroken?: (error: Error) => void;
+  /** Moved by tests. Default: the system's. */
+  readonly clock?: Clock;
+  /** Instead of `caller`, `keys` and `jwt`: an access that is made already. */
+  readonly access?: ReadyAccess;
+  /** Instead of `tiers` and `limits`: tiers that are made already. */
+  readonly readyTiers?: Tiers;
+}
+
+export interface HandlerOptions {
+  /** Most attempts of this operation at once. Default: 10 in process, one a core where isolated. */
+  readonly concurrency?: number;
+}
+
+/** A handler in a file of its own: the module's default export. */
+export interface IsolatedHandler extends HandlerOptions {
+  readonly module: URL | string;
+  /** A thread for CPU-heavy work; a process for work that may crash or eat memory. */
+  readonly isolate: "thread" | "process";
+}
+
+/** Operations behind a complete 202 API, to be mounted into an app. */
+export interface Desk {
+  /** Does the operation's work in this process. */
+  handle<Input extends Schema, Output extends Schema, State = unknown>(
+    operation: Operation<Input, Output>,
+    handler:
+      | Handler<InputOf<Operation<Input, Output>>, OutputOf<Operation<Input, Output>>, State>
+      | IsolatedHandler,
+    options?: HandlerOptions,
+  ): Desk;
+  /** Submits from within the app, without HTTP: the same checks, the same promises. */
+  submit<Input extends Schema, Output extends Schema>(
+    operation: Operation<Input, Output>,
+    input: Sent<Input>,
+    options: SubmitOptions,
+  ): Promise<Accepted | Refused>;
+  /** The job as it stands; null where the owner has none of this id. */
+  get(owner: string, id: string): Promise<View | null>;
+  /** The job once it settles, or as it stands after `waitMs`. */
+  wait(owner: string, id: string, waitMs: number): Promise<View | null>;
+  /** Cancels a queued job at once, asks a running one to stop; null where the owner has none of this id. */
+  cancel(owner: string, id: string): Promise<View | Refused | null>;
+  /** Every event, once it is durable. Resolves to a function that ends it. */
+  listen(hear: (event: Event) => void): Promise<() => void>;
+  counts(): Promise<Counts>;
+  /** Holds an operation's queued jobs back; running ones go on. */
+  pause(operation: Operation | string): Promise<void>;
+  resume(operation: Operation | string): Promise<void>;
+  /** The routes, for `app.register(desk.fastify, { prefix })`. */
+  readonly fastify: FastifyPluginAsync;
+  /** The routes, for `app.use("/path", desk.middleware())` in Express and Connect, and as a listener of `node:http`. */
+  middleware(): (
+    request: IncomingMessage,
+    response: ServerResponse,
+    next?: (error?: unknown) => void,
+  ) => void;
+  /** The routes, for hosts that speak `fetch`: Hono, SvelteKit, … Needs `publicUrl`. */
+  fetch(request: Request): Promise<Response>;
+  /** Starts working, where handlers are registered. The mounts do it by themselves. */
+  work(): Promise<void>;
+  /** Opens the store; rejects with `StoreUnusable` where it must not be used. The mounts do it by themselves. */
+  ready(): Promise<void>;
+  /** Ends gracefully: attempts get their time to stop and count no failure, leases are released. */
+  close(): Promise<void>;
+}
+
+/** Puts a desk together. Nothing is opened before it is mounted, or `ready`, `work` or a method needs it. */
+export function coatcheck(options: DeskOptions): Desk {
+  return createDesk(options).desk;
+}
+
+/** A desk, and what is behind it, for the server. */
+export function createDesk(options: DeskOptions): {
+  readonly desk: Desk;
+  readonly parts: () => Promise<Parts>;
+} {
+  const handlers = new Map<string, Registered>();
+  // The schemas are compiled now, so that a mistake in them shows where it was made.
+  const known = readyOperations(options.operations);
+  const graceMs = parseDuration(options.shutdownGrace ?? "25s", "shutdownGrace");
+  let opening: Promise<Parts> | null = null;
+  let closing: Promise<void> | null = null;
+
+  const parts = (): Promise<Parts> => {
+    if (closing !== null) return Promise.reject(new Error("The desk is closed."));
+    opening ??= import("./assemble.ts").then(({ assemble }) => assemble(options, handlers));
+    return opening;
+  };
+  const asOwner = async <T>(owner: string, ask: (parts: Parts, caller: Caller) => Promise<T>): Promise<T> => {
+    const open = await parts();
+    return ask(open, { owner, tier: open.tiers.get("default")! });
+  };
+  const mounts = createMounts(parts, options.publicUrl);
+
+  const desk: Desk = {
+    handle(operation, handler, more = {}) {
+      if (known.get(operation.name)?.operation !== (operation as unknown as Operation)) {
+        throw new TypeError(`The desk has no operation "${operation.name}": list it in \`operations\`.`);
+      }
+      if (opening !== null)
+        throw new Error(`Register the handler of ${operation.name} before the desk opens.`);
+      handlers.set(
+        operation.name,
+        typeof handler === "function" ? { handler: handler as Handler, ...more } : handler,
+      );
+      return desk;
+    },
+    submit: (operation, input, how) =>
+      asOwner(how.owner, (open, caller) => submitTo(open, caller, operation.name, input, how)),
+    get: (owner, id) => asOwner(owner, ({ ledger }, caller) => ledger.jobs.get(caller, id)),
+    wait: (owner, id, waitMs) =>
+      asOwner(owner, ({ ledger }, caller) =>
+        ledger.jobs.wait(caller, id, waitMs, new AbortController().signal),
+      ),
+    cancel: (owner, id) => asOwner(owner, ({ ledger }, caller) => ledger.jobs.cancel(caller, id)),
+    listen: async (hear) => (await parts()).ledger.listen(hear),
+    counts: async () => (await parts()).ledger.counts(),
+    pause: async (operation) => (await parts()).ledger.pause(nameOf(operation), true),
+    resume: async (operation) => (await parts()).ledger.pause(nameOf(operation), false),
+    fastify: mounts.fastify,
+    middleware: () => mounts.middleware,
+    fetch: (request) => mounts.fetch(request),
+    work: async () => (await parts()).work(),
+    ready: async () => {
+      await parts();
+    },
+    close() {
+      closing ??= (async () => {
+        await mounts.close();
+        await (await opening)?.close(graceMs);
+      })();
+      return closing;
+    },
+  };
+  return { desk, parts };
+}
+
+function nameOf(operation: Operation | string): string {
+  return typeof operation === "string" ? operation : operation.name;
+}

@@ -1,0 +1,397 @@
+// The worker: has a number of slots for each operation, and keeps them filled with attempts.
+//
+// It claims when a slot is free and there may be work: because the ledger said so, because a claim filled all that was
+// asked for, because a job comes due, or because it has not looked for a second. One claim is under way at a time
+// and asks for all free slots at once. Outcomes are sent without waiting for one another; a store takes them together.
+
+import { availableParallelism, tmpdir } from "node:os";
+import { removeLeftovers } from "../blob/leftover.ts";
+import type { Blobs } from "../blob/blobs.ts";
+import type { AttemptRef, Attempts, Claimed } from "../core/attempts.ts";
+import type { Job, Status } from "../core/job.ts";
+import type { Operations, ReadyOperation } from "../core/operations.ts";
+import { Alarms } from "./alarms.ts";
+import { Attempt, type AttemptHost, type Run, type WorkerLog } from "./attempt.ts";
+import { Given } from "./given.ts";
+import { Isolates } from "./isolate.ts";
+import { isIsolated, type Registered } from "./registered.ts";
+
+export interface WorkerOptions {
+  readonly attempts: Attempts;
+  readonly operations: Operations;
+  readonly blobs: Blobs;
+  /** By operation: only these are claimed. */
+  readonly handlers: ReadonlyMap<string, Registered>;
+  /** Who claims: unique among the living, for people to read. */
+  readonly name: string;
+  /** The job's address in the blob store, as the ledger makes it; also what the idempotency key of an attempt is. */
+  readonly address: (owner: string, id: string) => string;
+  readonly log: WorkerLog;
+  /** Most attempts at once, over all operations. Default: as many as the operations allow together. */
+  readonly concurrency?: number;
+  /** True (the default) where the worker lives in the ledger's process, which renews its leases. */
+  readonly held?: boolean;
+  /** Where scratch directories are made; on the blob store's file system files are moved, not copied. Default: the system's. */
+  readonly scratchFolder?: string;
+  /** Most bytes of one file that a handler saves. Default 16 GiB. */
+  readonly maxFileBytes?: number;
+}
+
+export interface WorkerStats {
+  /** Handlers that run. */
+  readonly running: number;
+  /** Attempts whose outcome is not recorded yet. */
+  readonly settling: number;
+  /** Handlers in this thread that went on after their grace and still do. */
+  readonly abandoned: number;
+  /** Since the start. */
+  readonly claimed: number;
+  readonly settled: number;
+  /** Attempts that were lost to another worker. */
+  readonly lost: number;
+  readonly operations: Readonly<Record<string, { readonly running: number; readonly concurrency: number }>>;
+}
+
+export interface Worker {
+  start(): void;
+  /**
+   * Claims no more, fires every signal with "shutting-down", and waits for the handlers. What has not ended after
+   * `graceMs` is given back, counted as nothing, and tried again elsewhere. Resolves when nothing is left.
+   */
+  stop(options: { readonly graceMs: number }): Promise<void>;
+  stats(): WorkerStats;
+}
+
+/** Makes a worker; `start` sets it to work. Throws a `TypeError` in one sentence where a handler has no operation. */
+export function createWorker(options: WorkerOptions): Worker {
+  return new SlotWorker(options);
+}
+
+const IN_PROCESS_SLOTS = 10;
+const MAX_FILE_BYTES = 16 * 1024 ** 3;
+
+// In process the ledger tells of all work; this is for clocks that were set and for messages that were lost.
+const LOOK_AGAIN_MS = 1000;
+
+// A job that comes due is not looked for more often than this.
+const LEAST_WAIT_MS = 5;
+
+const FIRST_RETRY_MS = 50;
+const MAX_RETRY_MS = 5000;
+
+// How long outcomes may take to be recorded once the last handler has ended.
+const LAST_WORDS_MS = 5000;
+
+// A claim that asks for more would make one transaction too long for everybody else.
+const MAX_CLAIM = 1000;
+
+interface Desk {
+  readonly name: string;
+  readonly ready: ReadyOperation;
+  readonly run: Run;
+  readonly isolates: Isolates | null;
+  readonly concurrency: number;
+  running: number;
+  /** How many slots the claim under way asks for. */
+  asked: number;
+  got: number;
+}
+
+class SlotWorker implements Worker {
+  readonly #options: WorkerOptions;
+  readonly #host: AttemptHost;
+  readonly #alarms = new Alarms();
+  readonly #desks: Desk[] = [];
+  readonly #byName = new Map<string, Desk>();
+  /** Attempts that are not settled, by row. */
+  readonly #attempts = new Map<number, Attempt>();
+  readonly #cleanups = new Set<Promise<unknown>>();
+  readonly #concurrency: number;
+  #state: "new" | "working" | "stopping" = "new";
+  #stopped: Promise<void> | null = null;
+  #unlisten: (() => void)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #onIdle: (() => void) | null = null;
+
+  #running = 0;
+  #settling = 0;
+  #abandoned = 0;
+  #claimed = 0;
+  #settled = 0;
+  #lost = 0;
+
+  /** There may be work that was not claimed. */
+  #mayHaveWork = false;
+  #claiming = false;
+  #scheduled = false;
+  /** A job that lost a worker is to run alone: nothing is claimed until nothing runs. */
+  #draining = false;
+  #retryMs = FIRST_RETRY_MS;
+  /** The operation that is asked for first, so that with few slots in all each has its turn. */
+  #first = 0;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    for (const [name, registered] of options.handlers) {
+      const desk = this.#desk(name, registered);
+      this.#desks.push(desk);
+      this.#byName.set(name, desk);
+    }
+    this.#concurrency = options.concurrency ?? this.#desks.reduce((sum, desk) => sum + desk.concurrency, 0);
+    this.#host = {
+      attempts: options.attempts,
+      blobs: options.blobs,
+      log: options.log,
+      alarms: this.#alarms,
+      held: options.held ?? true,
+      scratchFolder: options.scratchFolder ?? tmpdir(),
+      maxFileBytes: options.maxFileBytes ?? MAX_FILE_BYTES,
+      address: options.address,
+      ended: (attempt) => this.#ended(attempt),
+      settled: (attempt, status) => this.#over(attempt, status),
+      returned: () => {
+        this.#abandoned--;
+      },
+      await: (work) => {
+        this.#cleanups.add(work);
+        void work.finally(() => this.#cleanups.delete(work));
+      },
+    };
+  }
+
+  #desk(name: string, registered: Registered): Desk {
+    const ready = this.#options.operations.get(name);
+    if (ready === undefined) throw new TypeError(`There is a handler for "${name}", but no such operation.`);
+    const isolated = isIsolated(registered);
+    const concurrency = registered.concurrency ?? (isolated ? availableParallelism() : IN_PROCESS_SLOTS);
+    if (!Number.isInteger(concurrency) || concurrency < 1) {
+      throw new TypeError(`The concurrency of "${name}" must be a whole number of at least 1.`);
+    }
+    const { log } = this.#options;
+    const isolates = isolated ? new Isolates(registered, { concurrency, alarms: this.#alarms, log }) : null;
+    const run: Run = isIsolated(registered)
+      ? (input, attempt) => (isolates as Isolates).run(input, attempt)
+      : (input, attempt) => registered.handler(input, new Given(attempt));
+    return { name, ready, run, isolates, concurrency, running: 0, asked: 0, got: 0 };
+  }
+
+  start(): void {
+    if (this.#state !== "new") return;
+    this.#state = "working";
+    const { attempts, handlers } = this.#options;
+    this.#host.await(removeLeftovers(this.#host.scratchFolder));
+    this.#unlisten = [
+      attempts.onStop((ref, why) => this.#find(ref)?.interrupt(why)),
+      attempts.onWork(new Set(handlers.keys()), () => {
+        this.#mayHaveWork = true;
+        // Not here and now: who tells may be in the middle of a commit.
+        this.#claimSoon(queueMicrotask);
+      }),
+    ];
+    this.#lookAgain();
+  }
+
+  stats(): WorkerStats {
+    return {
+      running: this.#running,
+      settling: this.#settling,
+      abandoned: this.#abandoned,
+      claimed: this.#claimed,
+      settled: this.#settled,
+      lost: this.#lost,
+      operations: Object.fromEntries(
+        this.#desks.map(({ name, running, concurrency }) => [name, { running, concurrency }]),
+      ),
+    };
+  }
+
+  stop({ graceMs }: { readonly graceMs: number }): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs);
+    return this.#stopped;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    this.#state = "stopping";
+    clearTimeout(this.#timer);
+    for (const attempt of this.#attempts.values()) attempt.interrupt("shutting-down");
+    await this.#idleWithin(graceMs);
+    for (const attempt of [...this.#attempts.values()]) attempt.abandon();
+    await this.#idleWithin(LAST_WORDS_MS);
+    for (const attempt of [...this.#attempts.values()]) attempt.forget();
+    for (const end of this.#unlisten) end();
+    await Promise.all(this.#desks.map((desk) => desk.isolates?.close()));
+    await Promise.allSettled(this.#cleanups);
+    this.#alarms.close();
+  }
+
+  #idleWithin(ms: number): Promise<void> {
+    if (this.#isIdle()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#onIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #isIdle(): boolean {
+    return this.#running === 0 && this.#settling === 0 && !this.#claiming;
+  }
+
+  #find({ row, attempt }: AttemptRef): Attempt | null {
+    const found = this.#attempts.get(row);
+    return found?.job.attempt === attempt ? found : null;
+  }
+
+  // Slots that become free in one turn of the event loop are asked for together.
+  #claimSoon(soon: (claim: () => void) => void): void {
+    if (this.#scheduled || this.#claiming || this.#state !== "working") return;
+    this.#scheduled = true;
+    soon(this.#claim);
+  }
+
+  readonly #claim = (): void => {
+    this.#scheduled = false;
+    if (this.#state !== "working" || this.#claiming || this.#draining || !this.#mayHaveWork) return;
+    const slots = this.#freeSlots();
+    const free = Math.min(
+      this.#concurrency - this.#running,
+      // Outcomes that the store does not take yet are held in memory, so there may not be any number of them.
+      2 * this.#concurrency - this.#running - this.#settling,
+      MAX_CLAIM,
+    );
+    if (slots === null || free <= 0) return;
+    this.#mayHaveWork = false;
+    this.#claiming = true;
+    const sentAt = performance.now();
+    const { attempts, name } = this.#options;
+    attempts
+      .claim({ worker: name, slots, limit: free, running: this.#running + this.#settling, held: this.#host.held })
+      .then(
+        (claimed) => this.#take(claimed, free, sentAt),
+        (error) => this.#refused(error),
+      );
+  };
+
+  #freeSlots(): Record<string, number> | null {
+    const slots: Record<string, number> = {};
+    let any = false;
+    const count = this.#desks.length;
+    for (let at = 0; at < count; at++) {
+      const desk = this.#desks[(this.#first + at) % count] as Desk;
+      desk.asked = desk.concurrency - desk.running;
+      desk.got = 0;
+      if (desk.asked === 0) continue;
+      slots[desk.name] = desk.asked;
+      any = true;
+    }
+    this.#first = count === 0 ? 0 : (this.#first + 1) % count;
+    return any ? slots : null;
+  }
+
+  #take(claimed: Claimed, limit: number, sentAt: number): void {
+    const { jobs, drain, nextAt } = claimed;
+    const now = performance.now();
+    this.#retryMs = FIRST_RETRY_MS;
+    this.#claimed += jobs.length;
+    this.#draining = drain;
+    for (const job of jobs) this.#begin(job, sentAt, now);
+    // A claim that got all that it asked for may have left some.
+    if (jobs.length >= limit || this.#desks.some((desk) => desk.asked > 0 && desk.got >= desk.asked)) {
+      this.#mayHaveWork = true;
+    }
+    this.#claiming = false;
+    this.#lookAgain(nextAt);
+    if (this.#draining && this.#running + this.#settling === 0) {
+      // With nothing to wait for, drained is what it is.
+      this.#draining = false;
+      if (jobs.length > 0) this.#mayHaveWork = true;
+    }
+    this.#next();
+  }
+
+  #refused(error: unknown): void {
+    this.#claiming = false;
+    this.#options.log.warn({ err: error, worker: this.#options.name }, "No work can be claimed now; it is tried again.");
+    this.#lookIn(this.#retryMs);
+    this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
+    this.#tellIdle();
+  }
+
+  #begin(job: Job, claimedAt: number, now: number): void {
+    const desk = this.#byName.get(job.operation);
+    if (desk === undefined || this.#state !== "working") return this.#giveBack(job);
+    if (job.crashes > 0 && !job.policy.isolated) this.#draining = true;
+    desk.got++;
+    desk.running++;
+    this.#running++;
+    // It was claimed again, so the earlier attempt has lost its lease.
+    this.#attempts.get(job.row)?.interrupt("lease-lost");
+    const attempt = new Attempt(job, desk.ready, this.#host, claimedAt, now);
+    this.#attempts.set(job.row, attempt);
+    attempt.begin(desk.run);
+  }
+
+  #giveBack({ row, attempt }: Job): void {
+    this.#settling++;
+    const over = () => {
+      this.#settling--;
+      this.#tellIdle();
+    };
+    this.#options.attempts.settle({ row, attempt }, { kind: "released" }).then(over, over);
+  }
+
+  #ended(attempt: Attempt): void {
+    const desk = this.#byName.get(attempt.job.operation) as Desk;
+    desk.running--;
+    this.#running--;
+    if (!attempt.isSettled) this.#settling++;
+    if (attempt.abandoned) this.#abandoned++;
+    this.#next();
+  }
+
+  #over(attempt: Attempt, status: Status | null): void {
+    if (attempt.isEnded) this.#settling--;
+    if (status === null) this.#lost++;
+    else this.#settled++;
+    if (this.#attempts.get(attempt.job.row) === attempt) this.#attempts.delete(attempt.job.row);
+    if (this.#draining && this.#running + this.#settling === 0) {
+      this.#draining = false;
+      this.#mayHaveWork = true;
+    }
+    this.#next();
+  }
+
+  #next(): void {
+    if (this.#claiming) return;
+    if (this.#mayHaveWork) {
+      // With nothing left running there is nothing to wait for, and the claim goes with the outcomes.
+      if (this.#running === 0 && !this.#scheduled) this.#claim();
+      else this.#claimSoon(setImmediate);
+    }
+    this.#tellIdle();
+  }
+
+  #tellIdle(): void {
+    if (this.#onIdle === null || !this.#isIdle()) return;
+    this.#onIdle();
+    this.#onIdle = null;
+  }
+
+  #lookAgain(nextAt: number | null = null): void {
+    const waitMs = nextAt === null ? LOOK_AGAIN_MS : nextAt - Date.now();
+    this.#lookIn(Math.min(LOOK_AGAIN_MS, Math.max(LEAST_WAIT_MS, waitMs)));
+  }
+
+  #lookIn(ms: number): void {
+    clearTimeout(this.#timer);
+    if (this.#state !== "working") return;
+    this.#timer = setTimeout(() => {
+      this.#mayHaveWork = true;
+      this.#claim();
+      // Without a free slot no claim went out, and the next free one asks anyway.
+      if (!this.#claiming) this.#lookIn(LOOK_AGAIN_MS);
+    }, ms);
+  }
+}
