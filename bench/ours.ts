@@ -1,9 +1,11 @@
 // Our side of the bench: all that touches Coatcheck is here. The server runs from dist/ by plain node, as users run it;
 // what runs in process (drainOurs, claimOurs, fillStore) is called by child.ts, also on dist/.
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import Database from "better-sqlite3";
 import { freePort, startTied } from "../test/process.ts";
 import { type RunningServer, runInChild } from "./contestant.ts";
 
@@ -36,7 +38,8 @@ export async function startOurs({ work, dataDir }: OurOptions): Promise<OurServe
       NODE_ENV: "production",
       HOST: "127.0.0.1",
       PORT: `${port}`,
-      COATCHECK_STORE: `sqlite:${join(dataDir, "coatcheck.db")}`,
+      COATCHECK_STORE: `sqlite:${databaseIn(dataDir)}`,
+      COATCHECK_FILES: join(dataDir, "files"),
     },
   });
   const url = `http://127.0.0.1:${port}`;
@@ -54,7 +57,7 @@ export async function startOurs({ work, dataDir }: OurOptions): Promise<OurServe
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  return { url, pid: server.pid, completed: () => countCompleted(url, dataDir), stop: () => server.stop() };
+  return { url, pid: server.pid, completed: () => countCompleted(dataDir), stop: () => server.stop() };
 }
 
 /**
@@ -74,7 +77,36 @@ export async function storeOf(jobs: number, directory: string): Promise<string> 
 
 /** Fills the store in `dataDir` with `jobs` queued jobs of `empty`, each with a random key. */
 export async function fillStore(dataDir: string, jobs: number): Promise<void> {
-  throw new Error(`Nothing fills ${dataDir} with ${jobs} jobs yet.`);
+  const { openSqlite } =
+    await built<typeof import("../src/store/sqlite/sqlite.ts")>("store/sqlite/sqlite.js");
+  const store = await openSqlite({ file: databaseIn(dataDir) });
+  const { policy } = await emptyOperation();
+  const input = JSON.stringify({ text: "x".repeat(189) });
+  const batch = 2_000;
+  for (let filled = 0; filled < jobs; filled += batch) {
+    const random = randomBytes(32 * Math.min(batch, jobs - filled)).toString("hex");
+    const writes = Array.from({ length: random.length / 64 }, (_, at) => {
+      const digits = random.slice(at * 64, at * 64 + 64);
+      const submission = {
+        id: digits.slice(0, 26),
+        owner: "local",
+        operation: "empty",
+        policy,
+        input,
+        upload: null,
+      };
+      return store.write({
+        do: "submit",
+        submission: { ...submission, trace: null, delayMs: 0, startWithinMs: null },
+        sameness: { key: digits.slice(0, 32), fingerprint: digits.slice(32), reach: "life" },
+        address: digits.slice(16, 48),
+        idFingerprint: null,
+        limits: { active: null, operationBacklog: 1e9, backlog: 1e9 },
+      });
+    });
+    await Promise.all(writes);
+  }
+  await store.close();
 }
 
 /**
@@ -82,17 +114,60 @@ export async function fillStore(dataDir: string, jobs: number): Promise<void> {
  * handler that does nothing. Gives jobs per second, from the first claim to the last durable settle.
  */
 export async function drainOurs(dataDir: string, jobs: number): Promise<number> {
-  throw new Error(`Nothing drains the ${jobs} jobs of ${dataDir} yet.`);
+  return await work(dataDir, jobs, Number.POSITIVE_INFINITY);
 }
 
 /** In process, on the store in `dataDir`: claims and settles for five seconds. Gives claims per second. */
 export async function claimOurs(dataDir: string): Promise<number> {
-  throw new Error(`Nothing claims the jobs of ${dataDir} yet.`);
+  return await work(dataDir, Number.POSITIVE_INFINITY, 5_000);
 }
 
-/** How many jobs the server has completed: asked of the server, or read from its database without locking it. */
-async function countCompleted(url: string, dataDir: string): Promise<number> {
-  throw new Error(`Nothing counts the completed jobs of ${url} (${dataDir}) yet.`);
+async function work(dataDir: string, jobs: number, mostMs: number): Promise<number> {
+  const { coatcheck } = await built<typeof import("../src/server/desk.ts")>("server/desk.js");
+  const empty = await emptyOperation();
+  const desk = coatcheck({ operations: [empty], store: `sqlite:${databaseIn(dataDir)}`, log: false });
+  desk.handle(empty, () => ({}), { concurrency: 100 });
+  let settled = 0;
+  const isDone = new Promise<void>((resolve) => {
+    if (mostMs !== Number.POSITIVE_INFINITY) setTimeout(resolve, mostMs);
+    void desk.listen(({ kind, status }) => {
+      if (kind === "failed" || status === "failed") throw new Error("An empty job failed.");
+      if (kind !== "completed") return;
+      settled += 1;
+      if (settled === jobs) resolve();
+    });
+  });
+  await desk.ready();
+  const begin = performance.now();
+  await desk.work();
+  await isDone;
+  const perSecond = (settled * 1_000) / (performance.now() - begin);
+  await desk.close();
+  return perSecond;
+}
+
+/** How many jobs the server has completed, read from its database beside it. */
+async function countCompleted(dataDir: string): Promise<number> {
+  const database = new Database(databaseIn(dataDir), { readonly: true });
+  try {
+    return database.prepare("SELECT count(*) FROM jobs WHERE status = 'completed'").pluck().get() as number;
+  } finally {
+    database.close();
+  }
+}
+
+async function emptyOperation() {
+  const { defineOperation } = await built<typeof import("../src/index.ts")>("index.js");
+  return defineOperation({ name: "empty", input: { type: "object" } });
+}
+
+/** What was compiled, with the types of its source. */
+async function built<Exports>(path: string): Promise<Exports> {
+  return (await import(new URL(`../dist/${path}`, import.meta.url).href)) as Exports;
+}
+
+function databaseIn(dataDir: string): string {
+  return join(dataDir, "coatcheck.db");
 }
 
 /** The server's configuration: one operation, limits on but never reached. */
@@ -113,7 +188,8 @@ const empty = defineOperation({
 
 export default {
   operations: [${work ? "{ operation: empty, handler: async () => ({}), concurrency: 100 }" : "{ operation: empty }"}],
-  limits: { quota: 1_000_000_000, backlog: 1_000_000_000, rate: { requests: 1_000_000_000, windowSeconds: 1 } },
+  tiers: { default: { active: 1_000_000_000, rate: { quota: 1_000_000, window: "1s" } } },
+  log: { level: "warn" },
 };
 `;
 }

@@ -18,7 +18,7 @@ test("a provided Redis answers, and is gone with its directory once stopped", as
   const directory = await setting(socket, "dir");
   expect(await setting(socket, "appendonly")).toBe("no");
   await access(directory);
-  const closed = once(socket, "close");
+  const closed = closing(socket);
   await redis.stop();
   await closed;
   await expect(access(directory)).rejects.toThrow("ENOENT");
@@ -49,7 +49,7 @@ test("a provided Redis dies with its parent, even by SIGKILL, and its directory 
   const socket = await connected(await parent.line("ready "));
   const directory = await setting(socket, "dir");
   await access(directory);
-  const closed = once(socket, "close");
+  const closed = closing(socket);
   process.kill(parent.pid, "SIGKILL");
   await closed;
   await vi.waitFor(() => expect(access(directory)).rejects.toThrow("ENOENT"), 10_000);
@@ -85,7 +85,7 @@ test("what a stopped program started is stopped with it", async () => {
   const program = startTied([process.execPath, "--eval", child]);
   const url = `tcp://127.0.0.1:${await program.line("port ")}`;
   const socket = await connected(url);
-  const closed = once(socket, "close");
+  const closed = closing(socket);
   await program.stop();
   await closed;
   // The kernel closes a killed process's sockets one after the other.
@@ -98,6 +98,11 @@ async function connected(url: string): Promise<Socket> {
   await once(socket, "connect");
   socket.on("error", () => {});
   return socket;
+}
+
+/** Resolves when the connection is over; a killed peer may well reset it, which `once` would take for a failure. */
+function closing(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.once("close", () => resolve()));
 }
 
 async function setting(socket: Socket, name: string): Promise<string> {

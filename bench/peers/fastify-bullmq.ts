@@ -1,6 +1,7 @@
 // The fastest server that is easily had with BullMQ: Fastify and one `queue.add`, no key, no quota, no status document
-// of its own. With "work" it completes the jobs itself, a hundred at once.
-// Arguments: the URL of a Redis, the prefix of its keys, "work" or "accept".
+// of its own. With "work" it completes the jobs itself, a hundred at once; with "follow" it also listens to the queue's
+// events, which costs it much under load, and answers `Prefer: wait` with the result.
+// Arguments: the URL of a Redis, the prefix of its keys, "accept", "work" or "follow".
 import { Queue, QueueEvents, Worker } from "bullmq";
 import Fastify from "fastify";
 import { Redis } from "ioredis";
@@ -13,9 +14,9 @@ const queue = new Queue("empty", {
   connection: connection({ enableAutoPipelining: mode === "accept" }),
   prefix,
 });
-const events = mode === "work" ? new QueueEvents("empty", { connection: connection(), prefix }) : undefined;
+const events = mode === "follow" ? new QueueEvents("empty", { connection: connection(), prefix }) : undefined;
 let completed = 0;
-if (mode === "work") {
+if (mode !== "accept") {
   const worker = new Worker("empty", async () => ({}), {
     connection: connection(),
     prefix,

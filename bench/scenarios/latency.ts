@@ -16,13 +16,13 @@ export const latency: Scenario = async (circumstance) => {
         caller.close();
         return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
       });
-  const startBullmq = () => startPeerOnRedis("fastify-bullmq", "work");
+  const startBullmq = (mode: string) => () => startPeerOnRedis("fastify-bullmq", mode);
   const startUs = async () => startOurs({ work: true, dataDir: await storeOf(0, directory) });
   const { ours, polled, evented } = await takeTurns(
     {
-      polled: measureAt(startBullmq, byPolling),
+      polled: measureAt(startBullmq("work"), byPolling),
       ours: withOurs ? measureAt(startUs, byWaiting) : undefined,
-      evented: measureAt(startBullmq, byWaiting),
+      evented: measureAt(startBullmq("follow"), byWaiting),
     },
     circumstance,
   );

@@ -2,7 +2,7 @@
 
 import { defineOperation } from "coatcheck";
 import { z } from "zod";
-import { RELATIVE_PATH } from "../../src/core/relative-path.ts";
+import { RELATIVE_PATH } from "coatcheck";
 
 export const transcodeVideo = defineOperation({
   name: "transcode-video",

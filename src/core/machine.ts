@@ -166,7 +166,7 @@ const NO_FILES: readonly StoredFile[] = [];
 
 function claim(job: Job, worker: string, { now }: Moment): Decision {
   if (isSettled(job.status)) return { refused: "already-settled" };
-  if (job.status !== "queued" || job.dueAt > now || missedStart(job, now)) return { refused: "not-due" };
+  if (job.status !== "queued" || !isDue(job, now) || missedStart(job, now)) return { refused: "not-due" };
   return change(job, now, ["started"], {
     status: "processing",
     attempt: job.attempt + 1,
@@ -194,7 +194,7 @@ function settle(job: Job, outcome: AttemptOutcome, moment: Moment): Decision {
   const { now } = moment;
   switch (outcome.kind) {
     case "completed":
-      return end(job, now, "completed", {
+      return end(job, moment, "completed", {
         result: outcome.result,
         files: outcome.files,
         progress: 100,
@@ -202,7 +202,7 @@ function settle(job: Job, outcome: AttemptOutcome, moment: Moment): Decision {
       });
     case "canceled":
       // A handler that stops without having been asked to has simply failed to do its work.
-      if (job.cancelRequestedAt !== null) return end(job, now, "canceled", {});
+      if (job.cancelRequestedAt !== null) return end(job, moment, "canceled", {});
       return fail(
         job,
         problem("attempt-failed", "The handler stopped before its work was done."),
@@ -211,40 +211,46 @@ function settle(job: Job, outcome: AttemptOutcome, moment: Moment): Decision {
       );
     case "failed":
       // Once asked to stop, whatever the handler throws on its way out is not a failure of the work.
-      if (job.cancelRequestedAt !== null) return end(job, now, "canceled", {});
+      if (job.cancelRequestedAt !== null) return end(job, moment, "canceled", {});
       if (outcome.final)
-        return end(job, now, "failed", { problem: outcome.problem, failures: job.failures + 1 });
+        return end(job, moment, "failed", { problem: outcome.problem, failures: job.failures + 1 });
       return fail(job, outcome.problem, outcome.retryAfterMs ?? null, moment);
     case "crashed":
       return lose(job, outcome.detail, moment);
     case "released":
-      if (job.cancelRequestedAt !== null) return end(job, now, "canceled", {});
+      if (job.cancelRequestedAt !== null) return end(job, moment, "canceled", {});
       return requeue(job, now, now, {});
   }
 }
 
-function fail(job: Job, why: ProblemDocument, leastMs: number | null, { now, dice }: Moment): Decision {
+function fail(job: Job, why: ProblemDocument, leastMs: number | null, moment: Moment): Decision {
+  const { now, dice } = moment;
   const failures = job.failures + 1;
-  if (failures >= job.policy.maxAttempts) return end(job, now, "failed", { failures, problem: why });
-  const waitMs = Math.max(leastMs ?? 0, backoffMs(job.policy.backoff, failures, diceOf(job, dice)));
+  if (failures >= job.policy.maxAttempts) return end(job, moment, "failed", { failures, problem: why });
+  const waitMs = Math.max(
+    Math.ceil(leastMs ?? 0),
+    backoffMs(job.policy.backoff, failures, diceOf(job, dice)),
+  );
   return requeue(job, now, now + waitMs, { failures, problem: why });
 }
 
-function lose(job: Job, detail: string, { now, dice }: Moment): Decision {
+function lose(job: Job, detail: string, moment: Moment): Decision {
+  const { now, dice } = moment;
   const crashes = job.crashes + 1;
   const why = problem("worker-lost", detail);
-  if (job.cancelRequestedAt !== null) return end(job, now, "canceled", { crashes });
-  if (crashes >= MAX_CRASHES) return end(job, now, "failed", { crashes, problem: why });
+  if (job.cancelRequestedAt !== null) return end(job, moment, "canceled", { crashes });
+  if (crashes >= MAX_CRASHES) return end(job, moment, "failed", { crashes, problem: why });
   return requeue(job, now, now + backoffMs(CRASH_BACKOFF, crashes, diceOf(job, dice)), {
     crashes,
     problem: why,
   });
 }
 
-function cancel(job: Job, { now }: Moment): Decision {
+function cancel(job: Job, moment: Moment): Decision {
+  const { now } = moment;
   switch (job.status) {
     case "queued":
-      return end(job, now, "canceled", { cancelRequestedAt: now });
+      return end(job, moment, "canceled", { cancelRequestedAt: now });
     case "processing":
       if (job.cancelRequestedAt !== null) return { job, events: [] };
       return change(job, now, ["cancel-requested"], { cancelRequestedAt: now });
@@ -258,22 +264,24 @@ function cancel(job: Job, { now }: Moment): Decision {
 function reclaim(job: Job, moment: Moment): Decision {
   const { now } = moment;
   if (job.status === "queued" && missedStart(job, now)) {
-    return end(job, now, "failed", { problem: problem("deadline-exceeded") });
+    return end(job, moment, "failed", { problem: problem("deadline-exceeded") });
   }
   if (job.status !== "processing") return { refused: "not-lapsed" };
   if (job.cancelRequestedAt !== null && job.cancelRequestedAt + job.policy.graceMs <= now) {
-    return end(job, now, "canceled", {});
+    return end(job, moment, "canceled", {});
   }
-  if (isOverrun(job, now)) return fail(job, problem("timed-out"), null, moment);
+  if (isOverrun(job, moment)) {
+    if (job.cancelRequestedAt !== null) return end(job, moment, "canceled", {});
+    return fail(job, problem("timed-out"), null, moment);
+  }
   if ((job.leaseUntil ?? 0) > now) return { refused: "not-lapsed" };
   return lose(job, "The worker fell silent.", moment);
 }
 
-function expire(job: Job, { now, steadyNow }: Moment): Decision {
-  if (job.expiresAt === null || job.expiresAt > Math.min(now, steadyNow ?? now))
-    return { refused: "not-expired" };
-  return change(job, now, ["expired"], {
-    goneAt: now,
+function expire(job: Job, moment: Moment): Decision {
+  if (job.expiresAt === null || job.expiresAt > earlierNow(moment)) return { refused: "not-expired" };
+  return change(job, moment.now, ["expired"], {
+    goneAt: laterNow(moment),
     input: "null",
     upload: null,
     trace: null,
@@ -285,9 +293,24 @@ function expire(job: Job, { now, steadyNow }: Moment): Decision {
   });
 }
 
+/** Whether the next attempt may begin. What was due when it was queued stays so when the clock is set back. */
+export function isDue(job: Job, now: number): boolean {
+  return job.dueAt <= Math.max(now, job.updatedAt);
+}
+
 /** Whether an attempt has had its time and its grace: its worker should long have ended it. */
-export function isOverrun(job: Job, now: number): boolean {
+export function isOverrun(job: Job, moment: Moment): boolean {
+  const now = earlierNow(moment);
   return now >= (job.startedAt ?? now) + job.policy.timeoutMs + job.policy.graceMs;
+}
+
+/** What must not happen early is judged by the clock that is behind, and dated by the one that is ahead. */
+export function earlierNow({ now, steadyNow = now }: Moment): number {
+  return Math.min(now, steadyNow);
+}
+
+function laterNow({ now, steadyNow = now }: Moment): number {
+  return Math.max(now, steadyNow);
 }
 
 /** Whether the start deadline passed before any attempt began. */
@@ -309,14 +332,15 @@ function requeue(job: Job, now: number, dueAt: number, fields: Partial<Job>): De
 
 function end(
   job: Job,
-  now: number,
+  moment: Moment,
   status: "completed" | "failed" | "canceled",
   fields: Partial<Job>,
 ): Decision {
+  const { now } = moment;
   return change(job, now, [status], {
     status,
     finishedAt: now,
-    expiresAt: now + job.policy.retentionMs,
+    expiresAt: laterNow(moment) + job.policy.retentionMs,
     worker: null,
     leaseUntil: null,
     // Only a later attempt could have used it.

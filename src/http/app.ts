@@ -16,6 +16,8 @@ export interface AppOptions {
   readonly publicUrl: () => string;
   readonly log: HttpLog;
   readonly limits?: Partial<ServerLimits>;
+  /** Asked about a path that is no route: true where it was taken by the app around the mount. Default: 404. */
+  readonly unknown?: (request: FastifyRequest, reply: FastifyReply) => boolean;
 }
 
 /**
@@ -78,7 +80,10 @@ export function createApp(options: AppOptions): FastifyInstance {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
   app.setErrorHandler(errorHandler(speaker));
-  app.setNotFoundHandler((request, reply) => sendProblem(speaker, request, reply, problem("not-found")));
+  app.setNotFoundHandler((request, reply) => {
+    if (options.unknown?.(request, reply) !== true)
+      sendProblem(speaker, request, reply, problem("not-found"));
+  });
   return app;
 }
 

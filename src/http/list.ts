@@ -11,11 +11,7 @@ import { type Door, identityOf } from "./door.ts";
 import { sendHead, sendProblem } from "./reply.ts";
 
 /** Answers with one page: `{ "jobs": [status documents], "next": URL or null }`, and Link rel=next. */
-export async function listJobs(
-  door: Door,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<FastifyReply> {
+export async function listJobs(door: Door, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const identity = identityOf(request);
   const query = readListQuery(door, request.raw.url ?? "", identity.owner);
   if (typeof query === "string") return sendProblem(door, request, reply, problem("invalid-query", query));
@@ -31,7 +27,7 @@ export async function listJobs(
   }
   sendHead(reply, { status: 200, fields, content: { kind: "nothing" } });
   const jobs = page.views.map((view) => encodeStatus(view, base)).join(",");
-  return reply.send(`{"jobs":[${jobs}],"next":${JSON.stringify(next)}}`);
+  reply.send(`{"jobs":[${jobs}],"next":${JSON.stringify(next)}}`);
 }
 
 interface ListQuery {

@@ -11,7 +11,7 @@ import { sendAnswer, sendProblem } from "./reply.ts";
 type JobRequest = FastifyRequest<{ Params: { readonly id: string } }>;
 
 /** Answers with the status document, after a wait where one is preferred. */
-export async function getStatus(door: Door, request: JobRequest, reply: FastifyReply): Promise<FastifyReply> {
+export async function getStatus(door: Door, request: JobRequest, reply: FastifyReply): Promise<void> {
   const { raw } = request;
   const { id } = request.params;
   const identity = identityOf(request);
@@ -36,7 +36,7 @@ export async function getStatus(door: Door, request: JobRequest, reply: FastifyR
 }
 
 /** Cancels a job, or asks its attempt to stop. */
-export async function cancelJob(door: Door, request: JobRequest, reply: FastifyReply): Promise<FastifyReply> {
+export async function cancelJob(door: Door, request: JobRequest, reply: FastifyReply): Promise<void> {
   const prefer = parsePrefer(request.raw.headers.prefer as string | undefined);
   const minimal = prefer.return === "minimal";
   const outcome = await door.jobs.cancel(identityOf(request), request.params.id);

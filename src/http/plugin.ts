@@ -72,7 +72,7 @@ const READ: HTTPMethods[] = ["GET", "HEAD"];
 interface Use<Params> {
   readonly method: HTTPMethods[];
   readonly scope: Scope;
-  handle(request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply>;
+  handle(request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<void>;
 }
 
 /** One URL and all of its methods, those that it does not take included. */
@@ -87,7 +87,7 @@ function addResource<Params>(
       method,
       url,
       onRequest: guard(door, scope),
-      handler: handle as unknown as RouteHandlerMethod,
+      handler: answerWith(handle) as RouteHandlerMethod,
     });
   }
   addMethodGuard(
@@ -96,6 +96,15 @@ function addResource<Params>(
     url,
     uses.flatMap(({ method }) => method),
   );
+}
+
+// Fastify would look at what a handler returns, and a reply that is returned is awaited again at every level.
+function answerWith<Params>(handle: Use<Params>["handle"]) {
+  return (request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): void => {
+    handle(request, reply).catch((error: unknown) => {
+      reply.send(error instanceof Error ? error : new Error(String(error)));
+    });
+  };
 }
 
 /** Lets those in who are known and have the scope: 401 and 403 come before anything else is looked at. */

@@ -107,8 +107,8 @@ const RELATIONS = {
   },
 } as const satisfies Record<string, Page>;
 
-function sendPage(reply: FastifyReply, html: string): FastifyReply {
-  return reply
+function sendPage(reply: FastifyReply, html: string): void {
+  reply
     .headers({
       "content-type": "text/html; charset=utf-8",
       "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -120,22 +120,22 @@ function sendPage(reply: FastifyReply, html: string): FastifyReply {
 
 function entryPage(name: string, { title, help, status }: Page): string {
   const facts = status === undefined ? "" : `<p>HTTP status: ${status}</p>`;
-  return htmlPage(title, `<p><code>${escape(name)}</code></p>${facts}<p>${escape(help)}</p>`);
+  return htmlPage(title, `<p><code>${escapeHtml(name)}</code></p>${facts}<p>${escapeHtml(help)}</p>`);
 }
 
 function listPage(entries: Readonly<Record<string, Page>>, folder: string): string {
   const items = Object.entries(entries).map(
     ([name, { title }]) =>
-      `<li><a href="${folder}/${encodeURIComponent(name)}"><code>${escape(name)}</code></a> ${escape(title)}</li>`,
+      `<li><a href="${folder}/${encodeURIComponent(name)}"><code>${escapeHtml(name)}</code></a> ${escapeHtml(title)}</li>`,
   );
   return htmlPage(folder === "rels" ? "Link relations" : "Problems", `<ul>${items.join("")}</ul>`);
 }
 
 function htmlPage(title: string, body: string): string {
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escape(title)}</title></head><body><h1>${escape(title)}</h1>${body}</body></html>\n`;
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(title)}</title></head><body><h1>${escapeHtml(title)}</h1>${body}</body></html>\n`;
 }
 
-function escape(text: string): string {
+function escapeHtml(text: string): string {
   return text
     .replaceAll("&", "&amp;")
     .replaceAll("<", "&lt;")

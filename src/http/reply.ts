@@ -4,33 +4,32 @@ import type { IncomingMessage } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { View } from "../core/jobs.ts";
 import { type ProblemDocument, publishProblem } from "../core/problem.ts";
-import { type Answer, type Fields, refusal } from "../protocol/answer.ts";
+import { type Answer, type Content, type Fields, refusal } from "../protocol/answer.ts";
 import { encodeStatus, statusDocument } from "../protocol/monitor.ts";
 import { formatRetryAfter } from "../protocol/retry-after.ts";
 import type { Door } from "./door.ts";
 
 /** Sends an answer of the table; one with a file is sent by `sendResult`. */
-export function sendAnswer(
-  reply: FastifyReply,
-  answer: Answer,
-  view: View | null,
-  base: string,
-): FastifyReply {
+export function sendAnswer(reply: FastifyReply, answer: Answer, view: View | null, base: string): void {
   const { content } = answer;
   sendHead(reply, answer);
+  reply.send(bodyOf(content, view, base));
+}
+
+function bodyOf(content: Content, view: View | null, base: string): string | undefined {
   switch (content.kind) {
     case "status":
-      return reply.send(encodeStatus(view as View, base));
+      return encodeStatus(view as View, base);
     case "json":
-      return reply.send(content.json);
+      return content.json;
     case "problem":
-      return reply.send(JSON.stringify(publishProblem(content.problem, base)));
+      return JSON.stringify(publishProblem(content.problem, base));
     case "problem-with-status": {
       const job = statusDocument(view as View, base);
-      return reply.send(JSON.stringify({ ...publishProblem(content.problem, base), job }));
+      return JSON.stringify({ ...publishProblem(content.problem, base), job });
     }
     default:
-      return reply.send();
+      return undefined;
   }
 }
 
@@ -51,13 +50,13 @@ export function sendProblem(
   reply: FastifyReply,
   document: ProblemDocument,
   fields?: Fields,
-): FastifyReply {
+): void {
   leaveUnread(request.raw, door.limits.lingerMs);
   const answer = refusal(document, fields);
   if ((document.status === 503 || document.status === 429) && answer.fields["retry-after"] === undefined) {
     answer.fields["retry-after"] = formatRetryAfter(door.limits.retryAfterSeconds);
   }
-  return sendAnswer(reply, answer, null, door.publicUrl());
+  sendAnswer(reply, answer, null, door.publicUrl());
 }
 
 /** Whether a request brings a body along. */

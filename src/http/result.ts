@@ -17,7 +17,7 @@ export async function getResult(
   door: Door,
   request: FastifyRequest<{ Params: ResultParams }>,
   reply: FastifyReply,
-): Promise<FastifyReply> {
+): Promise<void> {
   const { id, name = null } = request.params;
   const view = await door.jobs.get(identityOf(request), id);
   const { headers } = request.raw;
@@ -27,27 +27,37 @@ export async function getResult(
     range: request.method === "GET" ? headers.range : undefined,
     ifRange: headers["if-range"] as string | undefined,
   };
-  return sendResult(door, request, reply, answerResult(asked, view, door.publicUrl()), view);
+  await sendResult(door, request, reply, answerResult(asked, view, door.publicUrl()), view);
 }
 
-/** Sends any answer of the table, files included. */
-export async function sendResult(
+/** Sends any answer of the table; a promise only where a file has to be opened. */
+export function sendResult(
   door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
   answer: Answer,
   view: View | null,
-): Promise<FastifyReply> {
+): Promise<void> | void {
   const { content } = answer;
   if (content.kind !== "file") return sendAnswer(reply, answer, view, door.publicUrl());
-  const { file, from, to } = content;
-  if (request.method === "HEAD" || to < from) {
-    sendHead(reply, answer);
-    return reply.send(request.method === "HEAD" ? undefined : Buffer.alloc(0));
-  }
+  if (request.method !== "HEAD" && content.from <= content.to)
+    return sendFile(door, request, reply, answer, content);
+  sendHead(reply, answer);
+  reply.send(request.method === "HEAD" ? undefined : NO_BYTES);
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+async function sendFile(
+  door: Door,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  answer: Answer,
+  { file, from, to }: Extract<Answer["content"], { kind: "file" }>,
+): Promise<void> {
   const stream = await door.blobs.open(file.blob, { from, to });
   // It expired between the look at the job and the look at its file: all of the file, or 410.
   if (stream === null) return sendProblem(door, request, reply, problem("gone"));
   sendHead(reply, answer);
-  return reply.send(stream);
+  reply.send(stream);
 }

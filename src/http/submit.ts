@@ -31,7 +31,7 @@ export async function submit(
   ready: ReadyOperation,
   request: FastifyRequest,
   reply: FastifyReply,
-): Promise<FastifyReply> {
+): Promise<void> {
   const { operation } = ready;
   const terms = readTerms(request.raw, door);
   if ("refused" in terms) return sendProblem(door, request, reply, terms.refused);
@@ -39,7 +39,7 @@ export async function submit(
     return sendProblem(door, request, reply, problem("idempotency-key-required"));
   }
   const taken = await takeIn(door, ready, request, reply, terms);
-  return finish(door, ready, request, reply, terms, taken, null);
+  await finish(door, ready, request, reply, terms, taken, null);
 }
 
 /** Submits with an id that the caller made: the id makes a repeat the same job. */
@@ -47,7 +47,7 @@ export async function submitWithId(
   door: Door,
   request: FastifyRequest<{ Params: { id: string } }>,
   reply: FastifyReply,
-): Promise<FastifyReply> {
+): Promise<void> {
   const { id } = request.params;
   if (!isCallersId(id)) {
     const detail =
@@ -58,7 +58,7 @@ export async function submitWithId(
   if ("refused" in terms) return sendProblem(door, request, reply, terms.refused);
   const taken = await takeEnvelope(door, request, reply, terms);
   const ready = "ready" in taken ? taken.ready : null;
-  return finish(door, ready, request, reply, terms, taken, id);
+  await finish(door, ready, request, reply, terms, taken, id);
 }
 
 /** Judges what was taken in together with the ledger, and answers. */
@@ -70,8 +70,11 @@ async function finish(
   terms: Terms,
   taken: TakenIn,
   callersId: string | null,
-): Promise<FastifyReply> {
-  if ("closed" in taken) return reply.hijack();
+): Promise<void> {
+  if ("closed" in taken) {
+    reply.hijack();
+    return;
+  }
   if ("refused" in taken) return sendProblem(door, request, reply, taken.refused);
   if (ready === null) throw new Error("A request was taken in without an operation.");
   const caller = identityOf(request);
@@ -244,58 +247,57 @@ function isCallersId(id: string): boolean {
   return /^[A-Za-z0-9_-]{22,128}$/.test(id) && new Set(id).size >= 6;
 }
 
-async function sendAccepted(
+/** Answers with the 202, or with the outcome where one was waited for; a promise only where something is to be awaited. */
+function sendAccepted(
+  door: Door,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  terms: Terms,
+  accepted: Accepted,
+): Promise<void> | void {
+  const { waitSeconds } = terms.prefer;
+  const identity = identityOf(request);
+  // The outcome is for who may read it.
+  if (waitSeconds !== null && identity.scopes.has("read")) {
+    const waiting = door.waits.wait(identity, accepted.view.job.id, waitSeconds, reply.raw);
+    if (waiting !== null) {
+      return waiting.then((view) =>
+        sendOutcome(door, request, reply, terms, { ...accepted, view: view ?? accepted.view }, true),
+      );
+    }
+  }
+  return sendOutcome(door, request, reply, terms, accepted, false);
+}
+
+function sendOutcome(
   door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
   { prefer }: Terms,
-  { view: accepted, replayed, rate }: Accepted,
-): Promise<FastifyReply> {
+  { view, replayed, rate }: Accepted,
+  waited: boolean,
+): Promise<void> | void {
+  const isOutcome = waited && view.job.finishedAt !== null && view.job.goneAt === null;
+  const minimal = prefer.return === "minimal" && !isOutcome;
   const applied: string[] = [];
-  let view = accepted;
-  let waited = false;
-  if (prefer.waitSeconds !== null) {
-    const identity = identityOf(request);
-    // The outcome is for who may read it.
-    const waiting = identity.scopes.has("read")
-      ? door.waits.wait(identity, view.job.id, prefer.waitSeconds, reply.raw)
-      : null;
-    if (waiting !== null) {
-      view = (await waiting) ?? view;
-      waited = true;
-      applied.push("wait");
-    }
-  }
-  const settled = waited && view.job.finishedAt !== null && view.job.goneAt === null;
-  if (prefer.respondAsync && !settled) applied.unshift("respond-async");
-  const minimal = prefer.return === "minimal" && !settled;
+  if (prefer.respondAsync && !isOutcome) applied.push("respond-async");
+  if (waited) applied.push("wait");
   if (minimal) applied.push("return=minimal");
   if (prefer.handling === "strict") applied.push("handling=strict");
-  const base = door.publicUrl();
-  const answer = answerSubmit({ replayed, rate, waited, minimal, applied }, view, base);
+  const answer = answerSubmit({ replayed, rate, waited, minimal, applied }, view, door.publicUrl());
   return sendResult(door, request, reply, answer, view);
 }
 
-function sendPreview(reply: FastifyReply, { position, completionAt, quota, rate }: Preview): FastifyReply {
+function sendPreview(reply: FastifyReply, { position, completionAt, quota, rate }: Preview): void {
   const fields: Fields = { "cache-control": "no-store", "content-type": JSON_TYPE };
   if (rate !== null) tellRate(fields, rate);
   sendHead(reply, { status: 200, fields, content: { kind: "nothing" } });
-  return reply.send(JSON.stringify({ position, estimatedCompletion: formatInstant(completionAt), quota }));
+  reply.send(JSON.stringify({ position, estimatedCompletion: formatInstant(completionAt), quota }));
 }
 
-function sendRefused(
-  door: Door,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  outcome: Refused,
-): FastifyReply {
-  return sendProblem(
-    door,
-    request,
-    reply,
-    outcome.refused,
-    refusedFields(outcome.retryAfterSeconds, outcome.rate),
-  );
+function sendRefused(door: Door, request: FastifyRequest, reply: FastifyReply, outcome: Refused): void {
+  const { refused, retryAfterSeconds, rate } = outcome;
+  sendProblem(door, request, reply, refused, refusedFields(retryAfterSeconds, rate));
 }
 
 function refusedFields(retryAfterSeconds: number | null, rate: RateState | null): Fields {

@@ -1,6 +1,6 @@
 // The terms of a submit: what its header fields and query say besides the body.
 
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { parseDuration } from "../core/duration.ts";
 import { type ProblemDocument, problem } from "../core/problem.ts";
 import { parseIdempotencyKey } from "../protocol/idempotency-key.ts";
@@ -28,90 +28,123 @@ export function readTerms(
   raw: IncomingMessage,
   bounds: TermBounds,
 ): Terms | { readonly refused: ProblemDocument } {
-  const { headers } = raw;
-  const key = readKey(raw);
-  if (key !== null && typeof key !== "string") return key;
-  const prefer = parsePrefer(headers.prefer as string | undefined);
-  const query = raw.url === undefined ? -1 : raw.url.indexOf("?");
-  const trace = readTrace(headers);
+  const said = readFields(raw.rawHeaders);
+  const key = said.keys === null ? NO_KEY : parseIdempotencyKey(said.keys);
+  if (key.kind === "invalid") return { refused: problem("invalid-idempotency-key", key.detail) };
+  const prefer = parsePrefer(said.prefer);
+  const terms = {
+    prefer,
+    key: key.kind === "key" ? key.key : null,
+    delayMs: 0,
+    startWithinMs: null,
+    priority: 0,
+    trace: said.traceparent === undefined ? null : readTrace(said.traceparent, said.tracestate),
+    dryRun: false,
+    parameters: null,
+  };
+  const at = raw.url === undefined ? -1 : raw.url.indexOf("?");
   // Most requests have none of the rest.
-  if (query === -1 && prefer.handling !== "strict" && !hasTerms(headers)) {
-    return { ...NO_TERMS, prefer, key, trace };
+  if (at === -1 && said.own === null) return terms;
+  const own = readOwn(said.own ?? NO_FIELDS, prefer.handling === "strict", bounds);
+  if ("refused" in own) return own;
+  const query = readQuery(at === -1 ? "" : (raw.url as string).slice(at + 1));
+  return "refused" in query ? query : { ...terms, ...own, ...query };
+}
+
+const NO_KEY = { kind: "none" } as const;
+const NO_FIELDS: ReadonlyMap<string, string> = new Map();
+
+/** The header fields that matter here, as they came. */
+interface Said {
+  prefer: string | undefined;
+  keys: string[] | null;
+  traceparent: string | undefined;
+  tracestate: string | undefined;
+  /** `coatcheck-…` fields; a repeated one is joined, and so not valid. */
+  own: Map<string, string> | null;
+}
+
+// One pass over the raw fields, told apart by their length first: asking Node's headers object for the many names that
+// most requests do not have costs several times as much, and it joins repeated keys with a comma that a key may contain.
+function readFields(rawHeaders: readonly string[]): Said {
+  const said: Said = {
+    prefer: undefined,
+    keys: null,
+    traceparent: undefined,
+    tracestate: undefined,
+    own: null,
+  };
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const raw = rawHeaders[at] as string;
+    const { length } = raw;
+    // The lengths of prefer, tracestate, traceparent and idempotency-key; ours begin with a c.
+    if (length !== 6 && length !== 10 && length !== 11 && length !== 15 && (raw.charCodeAt(0) | 32) !== 99)
+      continue;
+    const name = raw.toLowerCase();
+    const value = rawHeaders[at + 1] as string;
+    if (name === "idempotency-key") {
+      if (said.keys === null) said.keys = [value];
+      else said.keys.push(value);
+    } else if (name === "prefer")
+      said.prefer = said.prefer === undefined ? value : `${said.prefer}, ${value}`;
+    else if (name === "traceparent") said.traceparent = said.traceparent === undefined ? value : "";
+    else if (name === "tracestate") {
+      said.tracestate = said.tracestate === undefined ? value : `${said.tracestate},${value}`;
+    } else if (name.startsWith("coatcheck-")) {
+      said.own ??= new Map();
+      const before = said.own.get(name);
+      said.own.set(name, before === undefined ? value : `${before}, ${value}`);
+    }
   }
-  const delayMs = readTime(headers["coatcheck-delay"], bounds);
-  if (delayMs === undefined || (delayMs ?? 0) > bounds.limits.delayMs) {
-    return invalid(
-      `Coatcheck-Delay must be ${TIME_FORMS}, at most ${bounds.limits.delayMs / 86_400_000} days ahead.`,
-    );
+  return said;
+}
+
+type Own = Pick<Terms, "delayMs" | "startWithinMs" | "priority">;
+
+function readOwn(
+  own: ReadonlyMap<string, string>,
+  strict: boolean,
+  bounds: TermBounds,
+): Own | { readonly refused: ProblemDocument } {
+  const { delayMs: mostMs } = bounds.limits;
+  const delayMs = readTime(own.get("coatcheck-delay"), bounds);
+  if (delayMs === undefined || (delayMs ?? 0) > mostMs) {
+    return invalid(`Coatcheck-Delay must be ${TIME_FORMS}, at most ${mostMs / 86_400_000} days ahead.`);
   }
-  const startWithinMs = readTime(headers["coatcheck-deadline"], bounds);
+  const startWithinMs = readTime(own.get("coatcheck-deadline"), bounds);
   if (startWithinMs === undefined) return invalid(`Coatcheck-Deadline must be ${TIME_FORMS}.`);
-  const priority = readPriority(headers["coatcheck-priority"]);
+  const priority = readPriority(own.get("coatcheck-priority"));
   if (priority === null) return invalid("Coatcheck-Priority must be a whole number from -100 to 0.");
-  if (headers["coatcheck-webhook"] !== undefined) {
-    return invalid("Coatcheck-Webhook is not supported by this server.");
-  }
-  if (prefer.handling === "strict" && Object.keys(headers).some(isUnknownTerm)) {
+  // Taken in silence, it would be a promise that nobody keeps.
+  if (own.has("coatcheck-webhook")) return invalid("Coatcheck-Webhook is not supported by this server.");
+  if (strict && [...own.keys()].some((name) => !TERMS.includes(name))) {
     return invalid("handling=strict: a Coatcheck- header field is none that this server knows.");
   }
-  const parameters = query === -1 ? null : new URLSearchParams((raw.url as string).slice(query + 1));
-  const dryRun = parameters?.getAll("dry-run") ?? [];
+  return { delayMs: delayMs ?? 0, startWithinMs, priority };
+}
+
+function readQuery(
+  query: string,
+): Pick<Terms, "dryRun" | "parameters"> | { readonly refused: ProblemDocument } {
+  const parameters = new URLSearchParams(query);
+  const dryRun = parameters.getAll("dry-run");
   if (dryRun.length > 1 || (dryRun.length === 1 && dryRun[0] !== "true" && dryRun[0] !== "false")) {
     return { refused: problem("invalid-query", "dry-run is true or false, once.") };
   }
-  parameters?.delete("dry-run");
-  return {
-    prefer,
-    key,
-    delayMs: delayMs ?? 0,
-    startWithinMs,
-    priority,
-    trace,
-    dryRun: dryRun[0] === "true",
-    parameters: parameters === null || parameters.size === 0 ? null : parameters,
-  };
+  parameters.delete("dry-run");
+  return { dryRun: dryRun[0] === "true", parameters: parameters.size === 0 ? null : parameters };
 }
 
-const NO_TERMS = { delayMs: 0, startWithinMs: null, priority: 0, dryRun: false, parameters: null };
-const TERMS = ["coatcheck-delay", "coatcheck-deadline", "coatcheck-priority", "coatcheck-webhook"];
+const TERMS = ["coatcheck-delay", "coatcheck-deadline", "coatcheck-priority"];
 const TIME_FORMS = 'whole seconds, a duration such as "90s" or "2h", or an RFC 3339 instant';
-
-function hasTerms(headers: IncomingHttpHeaders): boolean {
-  return (
-    headers["coatcheck-delay"] !== undefined ||
-    headers["coatcheck-deadline"] !== undefined ||
-    headers["coatcheck-priority"] !== undefined ||
-    headers["coatcheck-webhook"] !== undefined
-  );
-}
-
-function isUnknownTerm(name: string): boolean {
-  return name.startsWith("coatcheck-") && !TERMS.includes(name);
-}
 
 function invalid(detail: string): { readonly refused: ProblemDocument } {
   return { refused: problem("invalid-request", detail) };
 }
 
-function readKey(raw: IncomingMessage): string | null | { readonly refused: ProblemDocument } {
-  if (raw.headers["idempotency-key"] === undefined) return null;
-  // Node joins repeated fields with a comma, which a key may contain: only the raw ones tell one from two.
-  const values: string[] = [];
-  const { rawHeaders } = raw;
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = rawHeaders[at] as string;
-    if (name.length === 15 && name.toLowerCase() === "idempotency-key")
-      values.push(rawHeaders[at + 1] as string);
-  }
-  const key = parseIdempotencyKey(values);
-  if (key.kind === "key") return key.key;
-  return key.kind === "none" ? null : { refused: problem("invalid-idempotency-key", key.detail) };
-}
-
 /** How far ahead a time lies, ms: 0 where it has passed, null without one, undefined where it is none. */
-function readTime(value: string | string[] | undefined, { now }: TermBounds): number | null | undefined {
+function readTime(value: string | undefined, { now }: TermBounds): number | null | undefined {
   if (value === undefined) return null;
-  if (typeof value !== "string") return undefined;
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
   const instant = INSTANT.test(value) ? Date.parse(value) : Number.NaN;
   // A deadline that has passed is not malformed: a repeat of an old request has one.
@@ -126,9 +159,9 @@ function readTime(value: string | string[] | undefined, { now }: TermBounds): nu
 // RFC 3339 §5.6; Date.parse takes much more than it.
 const INSTANT = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/;
 
-function readPriority(value: string | string[] | undefined): number | null {
+function readPriority(value: string | undefined): number | null {
   if (value === undefined) return 0;
-  if (typeof value !== "string" || !/^-?\d{1,3}$/.test(value)) return null;
+  if (!/^-?\d{1,3}$/.test(value)) return null;
   const priority = Number(value);
   return priority >= -100 && priority <= 0 ? priority : null;
 }
@@ -138,9 +171,7 @@ const TRACEPARENT =
   /^(?!ff)[\da-f]{2}-(?!0{32})[\da-f]{32}-(?!0{16})[\da-f]{16}-[\da-f]{2}$|^(?!00|ff)[\da-f]{2}-(?!0{32})[\da-f]{32}-(?!0{16})[\da-f]{16}-[\da-f]{2}-[ -~]{1,100}$/;
 const TRACESTATE = /^[ -~]{1,512}$/;
 
-function readTrace(headers: IncomingHttpHeaders): string | null {
-  const parent = headers.traceparent;
-  if (typeof parent !== "string" || !TRACEPARENT.test(parent)) return null;
-  const state = headers.tracestate;
-  return typeof state === "string" && TRACESTATE.test(state) ? `${parent} ${state}` : parent;
+function readTrace(parent: string, state: string | undefined): string | null {
+  if (!TRACEPARENT.test(parent)) return null;
+  return state !== undefined && TRACESTATE.test(state) ? `${parent} ${state}` : parent;
 }

@@ -7,7 +7,7 @@ import type { AccessKind } from "../http/access.ts";
 import type { ApiKey } from "../http/api-keys.ts";
 import { ASYMMETRIC_ALGORITHMS, type JwtClaims, type JwtOptions } from "../http/jwt.ts";
 import type { Tiers } from "../http/tiers.ts";
-import { KeysUnreadable, readKeys, readKeysFile } from "./keys-file.ts";
+import { DEFAULT_KEYS_FILE, KeysUnreadable, readKeys, readKeysFile } from "./keys-file.ts";
 import { listOf, oneOf, type Settings, text } from "./settings.ts";
 
 export interface AccessConfig {
@@ -20,9 +20,6 @@ export interface AccessConfig {
   readonly keysFile: string | null;
   readonly jwt: JwtOptions | null;
 }
-
-/** Where keys lie if nothing else is said; used if the file exists. */
-export const DEFAULT_KEYS_FILE = "./data/keys.json";
 
 export async function readAccess(settings: Settings, directory: string, tiers: Tiers): Promise<AccessConfig> {
   const { mistakes } = settings;

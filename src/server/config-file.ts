@@ -34,8 +34,7 @@ export async function readConfigFile(path: string): Promise<unknown> {
 
 /** What a specifier such as `./operations.js#renderReport` names. Throws an error of one sentence. */
 export async function importNamed(specifier: string | URL, from: string, name: string): Promise<unknown> {
-  const [module = "", exported = "default"] =
-    typeof specifier === "string" ? specifier.split("#") : [specifier];
+  const [module = "", exported = "default"] = String(specifier).split("#");
   const url = findModule(module, from, name);
   let all: Readonly<Record<string, unknown>>;
   try {

@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { defineOperation } from "../core/operation.ts";
 import { createApiKey } from "../http/api-keys.ts";
-import { ConfigError, type ConfigOptions, type ConfigSources, defineConfig, loadConfig } from "./config.ts";
+import { ConfigError, type ConfigSources, loadConfig } from "./config.ts";
+import { type ConfigOptions, defineConfig } from "./config-options.ts";
 import { OPTIONS, VARIABLES } from "./options.ts";
 
 let directory: string;
@@ -57,7 +58,7 @@ describe("what is left out", () => {
       isolate: null,
       concurrency: null,
     });
-    expect(config.tiers).toEqual({});
+    expect([...config.tiers.keys()]).toEqual(["default"]);
   });
 });
 
@@ -123,13 +124,18 @@ test("a module that is not isolated is loaded, and its default export is the han
   expect(config.operations[0]).toMatchObject({ handler: expect.any(Function), module: null, isolate: null });
 });
 
+test("an operation without a handler is only accepted: its work is done elsewhere", async () => {
+  const config = await load(`operations: [{ operation: ${OPERATION} }]`);
+  expect(config.operations[0]).toMatchObject({ handler: null, module: null, isolate: null });
+});
+
 describe("layers", () => {
   test("the environment overrides the file, and the command line overrides both", async () => {
     const environment = { PORT: "3000", HOST: "::1", COATCHECK_STORE: "memory:", COATCHECK_LIMITS: "off" };
     const options = `${OPERATIONS}, port: 1000, host: "localhost", limits: "on", tiers: { free: { active: 2 } }`;
     const config = await load(options, { environment, flags: { port: "4000" } });
     expect(config).toMatchObject({ port: 4000, host: "::1", store: "memory:", limits: "off" });
-    expect(config.tiers).toEqual({ free: { active: 2 } });
+    expect(config.tiers.get("free")).toMatchObject({ active: null, rate: null });
   });
 
   test("an empty variable is none", async () => {
@@ -240,12 +246,8 @@ describe("mistakes", () => {
     ],
     [`operations: [{ operation: "./none.mjs#a", handler() {} }]`, "operations.0: there is no ./none.mjs."],
     [
-      `operations: [{ operation: ${OPERATION} }]`,
-      'The operation "echo" must have either a handler or a module.',
-    ],
-    [
       `operations: [{ operation: ${OPERATION}, handler() {}, module: "./a.js" }]`,
-      "either a handler or a module.",
+      "either a handler or a module, not both.",
     ],
     [`operations: [{ operation: ${OPERATION}, handler: 7 }]`, 'The handler of "echo" must be a function.'],
     [

@@ -1,64 +1,18 @@
-// The configuration of a server: what one writes (`defineConfig`), and what it amounts to (`loadConfig`).
+// The configuration of a server: what the file, the environment and the command line amount to.
 
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { type Duration, parseDuration } from "../core/duration.ts";
 import type { Handler } from "../core/handler.ts";
-import type { InputOf, Operation, OutputOf } from "../core/operation.ts";
+import type { Operation } from "../core/operation.ts";
 import { readyOperations } from "../core/operations.ts";
-import type { JwtClaims } from "../http/jwt.ts";
-import { readTier, readTiers, type TierOptions } from "../http/tiers.ts";
+import { readTier, readTiers, type TierOptions, type Tiers } from "../http/tiers.ts";
 import { LOG_LEVELS, type LogLevel } from "../telemetry/log.ts";
 import { type AccessConfig, isLoopback, readAccess } from "./config-access.ts";
 import { findConfigFile, findModule, importNamed, readConfigFile } from "./config-file.ts";
-import type { WrittenKey } from "./keys-file.ts";
+import type { OperationEntry } from "./config-options.ts";
 import { misspeltVariables, unknownOptions } from "./options.ts";
 import { type Environment, type Flags, listOf, oneOf, Settings, text, whole, yesOrNo } from "./settings.ts";
-
-/** An operation of a server, and who does its work: a handler in the server's thread, or a module. */
-export interface OperationEntry<O = Operation | string> {
-  /** What `defineOperation` gave, or where it is exported: `"./operations.js#renderReport"`. */
-  readonly operation: O;
-  readonly handler?: O extends Operation ? Handler<InputOf<O>, OutputOf<O>> : Handler;
-  /** The module whose default export is the handler; a path from the configuration file, or a URL. */
-  readonly module?: string | URL;
-  /** Runs each attempt of a `module` in a thread or process of its own. */
-  readonly isolate?: "thread" | "process";
-  /** Most attempts at once, 1 to 10,000. */
-  readonly concurrency?: number;
-}
-
-/** What a configuration file may say; `docs/reference/configuration.md` has every default. Paths are from the working directory. */
-export interface ConfigOptions<
-  Listed extends readonly (Operation | string)[] = readonly (Operation | string)[],
-> {
-  readonly operations: { readonly [At in keyof Listed]: OperationEntry<Listed[At]> };
-  /** `sqlite:./data/coatcheck.db` or `memory:`. */
-  readonly store?: string;
-  readonly files?: string;
-  readonly host?: string;
-  readonly port?: number;
-  readonly publicUrl?: string;
-  readonly access?: {
-    readonly keys?: readonly WrittenKey[];
-    readonly keysFile?: string;
-    readonly jwt?: {
-      readonly jwksUrl?: string;
-      readonly jwks?: { readonly keys: readonly object[] };
-      readonly issuer: string | readonly string[];
-      readonly audience: string | readonly string[];
-      readonly algorithms?: readonly string[];
-      readonly clockTolerance?: Duration;
-      readonly claims?: JwtClaims;
-    };
-  };
-  readonly tiers?: Readonly<Record<string, TierOptions>>;
-  readonly limits?: "on" | "off";
-  readonly cors?: { readonly origins?: readonly string[] };
-  readonly log?: { readonly level?: LogLevel; readonly pretty?: boolean };
-  readonly trustProxy?: readonly string[];
-  readonly shutdownGrace?: Duration;
-}
 
 /** A configuration with every default filled in and every value checked. Paths are absolute. */
 export interface Config {
@@ -73,8 +27,8 @@ export interface Config {
   /** Without a slash at its end; null: the address that the server listens on. */
   readonly publicUrl: string | null;
   readonly access: AccessConfig;
-  /** As they were written, every one checked; `readTiers(tiers, limits)` makes them ready. */
-  readonly tiers: Readonly<Record<string, TierOptions>>;
+  /** With `limits` applied. */
+  readonly tiers: Tiers;
   readonly limits: "on" | "off";
   readonly cors: { readonly origins: readonly string[] };
   /** `pretty` null: on a terminal. */
@@ -91,6 +45,8 @@ export type ConfiguredOperation = {
 } & (
   | { readonly handler: Handler; readonly module: null; readonly isolate: null }
   | { readonly handler: null; readonly module: URL; readonly isolate: "thread" | "process" }
+  // Accepted here, worked elsewhere.
+  | { readonly handler: null; readonly module: null; readonly isolate: null }
 );
 
 /** A configuration that can't be used: every mistake in it, each one sentence. */
@@ -101,13 +57,6 @@ export class ConfigError extends Error {
     super(mistakes.join("\n"));
     this.mistakes = mistakes;
   }
-}
-
-/** Gives types to what a configuration file exports; it changes nothing. */
-export function defineConfig<const Listed extends readonly (Operation | string)[]>(
-  options: ConfigOptions<Listed>,
-): ConfigOptions<Listed> {
-  return options;
 }
 
 export interface ConfigSources {
@@ -141,8 +90,8 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
   mistakes.push(...unknownOptions(file), ...misspeltVariables(environment));
   const operations = await readOperations(settings, path);
   const limits = settings.read("limits", "on", oneOf("on", "off"));
-  const tiers = settings.read("tiers", {}, (said) => tiersOf(said, mistakes));
-  const access = await readAccess(settings, directory, readTiers(tiers, limits));
+  const tiers = settings.read("tiers", readTiers({}, limits), (said) => tiersOf(said, limits, mistakes));
+  const access = await readAccess(settings, directory, tiers);
   const host = settings.read("host", "127.0.0.1", hostOf);
   const origins = settings.read("cors.origins", [], listOf(originOf));
   const config: Config = {
@@ -222,8 +171,8 @@ async function readOperation(entry: unknown, at: string, path: string): Promise<
   const defined = typeof operation === "string" ? await importNamed(operation, path, at) : operation;
   if (!isOperation(defined)) throw new RangeError(`${at}.operation must be what \`defineOperation\` gave.`);
   const { name } = defined;
-  if ((handler === undefined) === (module === undefined)) {
-    throw new RangeError(`The operation "${name}" must have either a handler or a module.`);
+  if (handler !== undefined && module !== undefined) {
+    throw new RangeError(`The operation "${name}" must have either a handler or a module, not both.`);
   }
   if (isolate !== undefined && module === undefined) {
     throw new RangeError(
@@ -238,6 +187,9 @@ async function readOperation(entry: unknown, at: string, path: string): Promise<
     const place = oneOf("thread", "process")(isolate, `${at}.isolate`);
     return { ...common, handler: null, module: findModule(module, path, `${at}.module`), isolate: place };
   }
+  // Accepted here, worked elsewhere.
+  if (handler === undefined && module === undefined)
+    return { ...common, handler: null, module: null, isolate: null };
   const found = handler ?? (await importNamed(module as string | URL, path, `${at}.module`));
   if (typeof found !== "function") throw new RangeError(`The handler of "${name}" must be a function.`);
   return { ...common, handler: found as Handler, module: null, isolate: null };
@@ -249,7 +201,7 @@ function isOperation(value: unknown): value is Operation {
   );
 }
 
-function tiersOf(said: unknown, mistakes: string[]): Readonly<Record<string, TierOptions>> {
+function tiersOf(said: unknown, limits: "on" | "off", mistakes: string[]): Tiers {
   if (typeof said !== "object" || said === null) throw new RangeError("tiers must be an object, by name.");
   const good: Record<string, TierOptions> = {};
   for (const [name, options] of Object.entries(said as Record<string, TierOptions>)) {
@@ -263,15 +215,14 @@ function tiersOf(said: unknown, mistakes: string[]): Readonly<Record<string, Tie
       mistakes.push(message.startsWith(`${name}.`) ? `tiers.${message}` : message);
     }
   }
-  return good;
+  return readTiers(good, limits);
 }
 
 function storeOf(url: string, directory: string, name = "store"): string {
   if (url === "memory:") return url;
   const path = /^sqlite:(.+)$/.exec(url)?.[1];
   // `sqlite:///absolute` is what other programs write for an absolute path.
-  if (path !== undefined)
-    return { kind: "sqlite", path: resolve(directory, path.replace(/^\/\/(?=\/)/, "")) };
+  if (path !== undefined) return `sqlite:${resolve(directory, path.replace(/^\/\/(?=\/)/, ""))}`;
   const known = "a store is `sqlite:` and a path, such as sqlite:./data/coatcheck.db, or `memory:`";
   // Nothing else of it is repeated: the URL of a database holds its password.
   const scheme = /^(postgres|postgresql|redis|rediss|mysql|mongodb):/.exec(url)?.[1];

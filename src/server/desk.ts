@@ -131,7 +131,13 @@ export function createDesk(options: DeskOptions): {
 
   const parts = (): Promise<Parts> => {
     if (closing !== null) return Promise.reject(new Error("The desk is closed."));
-    opening ??= import("./assemble.ts").then(({ assemble }) => assemble(options, handlers));
+    // What failed is tried again when next asked: the store may be usable by then.
+    opening ??= import("./assemble.ts")
+      .then(({ assemble }) => assemble(options, handlers))
+      .catch((error) => {
+        opening = null;
+        throw error;
+      });
     return opening;
   };
   const asOwner = async <T>(owner: string, ask: (parts: Parts, caller: Caller) => Promise<T>): Promise<T> => {
@@ -175,7 +181,9 @@ export function createDesk(options: DeskOptions): {
     close() {
       closing ??= (async () => {
         await mounts.close();
-        await (await opening)?.close(graceMs);
+        // Where it could not be opened, whoever opened it has been told.
+        const opened = await opening?.catch(() => null);
+        await opened?.close(graceMs);
       })();
       return closing;
     },

@@ -9,6 +9,9 @@ import { type ApiKey, CALLER_SCOPES, isOwner, SCOPES } from "../http/api-keys.ts
 import type { Scope } from "../http/identity.ts";
 import { didYouMean } from "./spelling.ts";
 
+/** Where keys lie if nothing else is said; used if the file exists. */
+export const DEFAULT_KEYS_FILE = "./data/keys.json";
+
 /** A key as it is written down. */
 export interface WrittenKey {
   readonly name: string;

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
+import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import type { FastifyInstance, FastifyPluginAsync } from "fastify";
 import type { Parts } from "./assemble.ts";
 
@@ -24,31 +25,33 @@ export function createMounts(parts: () => Promise<Parts>, publicUrl: string | un
   };
   let building: Promise<FastifyInstance> | null = null;
   const build = () => {
-    building ??= buildApp(parts, url);
+    // What failed is tried again: the store may be usable by the next request.
+    building ??= buildApp(parts, url).catch((error) => {
+      building = null;
+      throw error;
+    });
     return building;
   };
 
   return {
     async fastify(app) {
       const { routes, work } = await parts();
-      app.addHook("onRequest", async ({ raw }) => {
+      app.addHook("onRequest", ({ raw }, _reply, done) => {
         base ??= `${addressOf(raw)}${app.prefix}`;
+        done();
       });
       app.addHook("onReady", async () => work());
       await app.register(routes(url));
     },
 
     middleware(request, response, next) {
-      // Express keeps the path below which the routes are mounted here; Fastify sees what is left of the URL.
-      const { baseUrl = "" } = request as { baseUrl?: string };
-      base ??= `${addressOf(request)}${baseUrl}`;
+      base ??= `${addressOf(request)}${prefixOf(request)}`;
       build().then(
         (app) => {
           if (next !== undefined) PASS_ON.set(request, next);
           app.routing(request, response);
         },
         (error) => {
-          building = null;
           if (next !== undefined) next(error);
           else response.writeHead(503, { "retry-after": "5" }).end();
         },
@@ -66,7 +69,11 @@ export function createMounts(parts: () => Promise<Parts>, publicUrl: string | un
     },
 
     async close() {
-      await (await building)?.close();
+      // What could not be built has told so already, and has nothing to close.
+      await building?.then(
+        (app) => app.close(),
+        () => {},
+      );
     },
   };
 }
@@ -75,8 +82,11 @@ export function createMounts(parts: () => Promise<Parts>, publicUrl: string | un
 const PASS_ON = new WeakMap<IncomingMessage, Next>();
 
 async function buildApp(parts: () => Promise<Parts>, url: () => string): Promise<FastifyInstance> {
-  const [{ routes, work }, { createApp }] = await Promise.all([parts(), import("../http/app.ts")]);
+  const [opened, { createApp }] = await Promise.all([parts(), import("../http/app.ts")]);
+  const { routes, work, log } = opened;
   const app = createApp({
+    publicUrl: url,
+    log,
     unknown: (request, reply) => {
       const next = PASS_ON.get(request.raw);
       if (next === undefined) return false;
@@ -99,8 +109,25 @@ function addressOf({ socket }: IncomingMessage): string {
   return `${scheme}://${host.includes(":") ? `[${host}]` : host}:${localPort}`;
 }
 
-const BODILESS = new Set(["GET", "HEAD"]);
+/**
+ * The path below which the routes are mounted. The host has cut it off the URL: Express keeps it in `baseUrl`, Connect and
+ * its like keep the whole of the URL in `originalUrl`.
+ */
+function prefixOf(request: IncomingMessage): string {
+  const { baseUrl, originalUrl, url = "/" } = request as Mounted;
+  if (baseUrl !== undefined) return baseUrl;
+  // A URL that is nothing but the mount's path is left as "/", and as "/?query" where there is one.
+  const whole = originalUrl ?? url;
+  if (whole.endsWith(url)) return whole.slice(0, whole.length - url.length);
+  return whole.replace(/[?#].*$/, "");
+}
 
+interface Mounted extends IncomingMessage {
+  readonly baseUrl?: string;
+  readonly originalUrl?: string;
+}
+
+/** Answers a request of the web by Fastify, and streams both bodies. */
 async function inject(app: FastifyInstance, request: Request, prefix: string): Promise<Response> {
   const { pathname, search } = new URL(request.url);
   const path = prefix !== "/" && pathname.startsWith(`${prefix}/`) ? pathname.slice(prefix.length) : pathname;
@@ -109,16 +136,32 @@ async function inject(app: FastifyInstance, request: Request, prefix: string): P
     url: path + search,
     headers: Object.fromEntries(request.headers),
     payloadAsStream: true,
-    ...(request.body === null || BODILESS.has(request.method)
-      ? {}
-      : { payload: Readable.fromWeb(request.body as import("node:stream/web").ReadableStream) }),
+    // A caller that hangs up ends its wait, its upload or its download.
+    signal: request.signal,
+    ...(request.body === null ? {} : { payload: Readable.fromWeb(request.body as NodeReadableStream) }),
   });
   const headers = new Headers();
   for (const [name, value] of Object.entries(answer.headers)) {
-    for (const one of Array.isArray(value) ? value : [value])
-      if (one !== undefined) headers.append(name, `${one}`);
+    if (OF_CONNECTION.has(name) || value === undefined) continue;
+    for (const one of Array.isArray(value) ? value : [value]) headers.append(name, `${one}`);
   }
-  const isBodiless = request.method === "HEAD" || answer.statusCode === 204 || answer.statusCode === 304;
-  const body = isBodiless ? null : (Readable.toWeb(answer.stream()) as unknown as ReadableStream);
+  const stream = answer.stream();
+  if (request.method === "HEAD" || BODILESS.has(answer.statusCode)) {
+    stream.resume();
+    return new Response(null, { status: answer.statusCode, headers });
+  }
+  // Whoever stops reading lets go of the file that is being read.
+  stream.once("close", () => {
+    if (!stream.readableEnded) answer.raw.res.destroy();
+  });
+  // Without a strategy some versions of Node count chunks as if they were bytes, and gather a file in memory.
+  const strategy = new ByteLengthQueuingStrategy({ highWaterMark: QUEUED_BYTES });
+  const body = Readable.toWeb(stream, { strategy }) as unknown as ReadableStream;
   return new Response(body, { status: answer.statusCode, headers });
 }
+
+const QUEUED_BYTES = 64 * 1024;
+/** No body may stand in a `Response` of these. */
+const BODILESS = new Set([204, 205, 304]);
+/** Header fields about the connection, which is the host's; it also dates its answers. */
+const OF_CONNECTION = new Set(["connection", "keep-alive", "transfer-encoding", "date"]);

@@ -10,12 +10,7 @@
 
 import type { Blobs } from "../blob/blobs.ts";
 import type { Attempts, Beat } from "../core/attempts.ts";
-import {
-  type AttemptLog,
-  Interruption,
-  type InterruptionCause,
-  type StoredFile,
-} from "../core/handler.ts";
+import { type AttemptLog, Interruption, type InterruptionCause, type StoredFile } from "../core/handler.ts";
 import type { Job, Status } from "../core/job.ts";
 import type { AttemptOutcome } from "../core/machine.ts";
 import type { ReadyOperation } from "../core/operations.ts";
@@ -44,7 +39,7 @@ export interface AttemptHost {
   readonly scratchFolder: string;
   readonly maxFileBytes: number;
   address(owner: string, id: string): string;
-  /** The handler is over, or given up: its slot is free. Its settle is under way. */
+  /** The handler is over, or given up: its slot is free. `settled` follows. */
   ended(attempt: Attempt): void;
   /** There is nothing more to say. `status` is the job's; null where the attempt was lost. */
   settled(attempt: Attempt, status: Status | null): void;
@@ -120,9 +115,16 @@ export class Attempt implements Alarm {
 
   // The definition may have changed since the job was accepted.
   #runChecked(run: Run, checked: Checked): void {
-    if ("value" in checked) return this.#run(run, checked.value);
+    if ("value" in checked) {
+      this.#run(run, checked.value);
+      return;
+    }
     const detail = "The operation's input schema has changed since the job was accepted.";
-    this.#end({ kind: "failed", problem: problem("invalid-input", detail, { errors: checked.errors }), final: true });
+    this.#end({
+      kind: "failed",
+      problem: problem("invalid-input", detail, { errors: checked.errors }),
+      final: true,
+    });
   }
 
   #run(run: Run, input: unknown): void {
@@ -139,7 +141,10 @@ export class Attempt implements Alarm {
   }
 
   readonly #returned = (value: unknown): void => {
-    if (this.#ended) return this.#late();
+    if (this.#ended) {
+      this.#late();
+      return;
+    }
     try {
       const outcome = outcomeOfResult(value, this.#files?.saved ?? null, this.ready.output);
       if (outcome instanceof Promise) outcome.then((judged) => this.#end(judged), this.#threw);
@@ -150,8 +155,8 @@ export class Attempt implements Alarm {
   };
 
   readonly #threw = (error: unknown): void => {
-    if (this.#ended) return this.#late();
-    this.#end(outcomeOfError(error, this.#cause));
+    if (this.#ended) this.#late();
+    else this.#end(judge(error, this.#cause));
   };
 
   #late(): void {
@@ -199,24 +204,31 @@ export class Attempt implements Alarm {
     if (this.#ended) return;
     this.#ended = true;
     this.#host.alarms.remove(this);
-    if (outcome === null) this.#done(null);
-    else {
-      const last = this.#reports?.take() ?? null;
-      if (last === null) this.#settle(outcome, FIRST_RETRY_MS);
-      else {
-        const told = this.#beat(last).catch(() => false);
-        // In process the writes keep their order by themselves; over a wire one has to wait for the other.
-        if (this.#host.held) this.#settle(outcome, FIRST_RETRY_MS);
-        else void told.then(() => this.#settle(outcome, FIRST_RETRY_MS));
-      }
-    }
+    // Whoever took it over is the one to settle it.
+    const mine = this.#cause === "lease-lost" ? null : outcome;
+    if (mine !== null) this.#tell(mine);
     this.#host.ended(this);
+    if (mine === null) this.#done(null);
+  }
+
+  #tell(outcome: AttemptOutcome): void {
+    const last = this.#reports?.take() ?? null;
+    if (last === null) {
+      this.#settle(outcome, FIRST_RETRY_MS);
+      return;
+    }
+    const told = this.#beat(last).catch(() => false);
+    // In process the writes keep their order by themselves; over a wire one has to wait for the other.
+    if (this.#host.held) this.#settle(outcome, FIRST_RETRY_MS);
+    else void told.then(() => this.#settle(outcome, FIRST_RETRY_MS));
   }
 
   #settle(outcome: AttemptOutcome, waitMs: number): void {
-    // Whoever took it over is the one to settle it.
     if (this.#settled) return;
-    if (this.#cause === "lease-lost") return this.#done(null);
+    if (this.#cause === "lease-lost") {
+      this.#done(null);
+      return;
+    }
     this.#host.attempts.settle({ row: this.job.row, attempt: this.job.attempt }, outcome).then(
       (answer) => this.#done("refused" in answer ? null : answer.status),
       (error) => {
@@ -264,7 +276,10 @@ export class Attempt implements Alarm {
 
   async #beat(beat: Beat): Promise<boolean> {
     const sentAt = performance.now();
-    const answer = await this.#host.attempts.heartbeat({ row: this.job.row, attempt: this.job.attempt }, beat);
+    const answer = await this.#host.attempts.heartbeat(
+      { row: this.job.row, attempt: this.job.attempt },
+      beat,
+    );
     if ("refused" in answer) {
       this.interrupt("lease-lost");
       return false;
@@ -302,8 +317,9 @@ export class Attempt implements Alarm {
   get log(): AttemptLog {
     const { log } = this.#host;
     const { id: job, operation, attempt } = this.job;
-    const write = (level: keyof AttemptLog) => (message: string, fields?: Readonly<Record<string, unknown>>) =>
-      log[level]({ job, operation, attempt, ...(fields === undefined ? {} : { fields }) }, message);
+    const write =
+      (level: keyof AttemptLog) => (message: string, fields?: Readonly<Record<string, unknown>>) =>
+        log[level]({ job, operation, attempt, ...(fields === undefined ? {} : { fields }) }, message);
     return { info: write("info"), warn: write("warn"), error: write("error") };
   }
 
@@ -323,7 +339,9 @@ export class Attempt implements Alarm {
         // A store that is away comes back; a handler that is to stop need not wait for that.
         if ((error as Error).name !== "StoreUnavailable") throw error;
         if (this.#cause !== null) throw new Interruption(this.#cause);
-        await new Promise<void>((ring) => this.#host.alarms.add({ at: performance.now() + waitMs, ring: () => ring() }));
+        await new Promise<void>((ring) =>
+          this.#host.alarms.add({ at: performance.now() + waitMs, ring: () => ring() }),
+        );
       }
     }
   }
@@ -334,5 +352,16 @@ export class Attempt implements Alarm {
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+  return (
+    typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function"
+  );
+}
+
+// Even reading an error can throw: its members may be anything.
+function judge(error: unknown, cause: InterruptionCause | null): AttemptOutcome | null {
+  try {
+    return outcomeOfError(error, cause);
+  } catch {
+    return { kind: "failed", problem: problem("attempt-failed"), final: false };
+  }
 }

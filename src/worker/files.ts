@@ -67,7 +67,8 @@ export class Files {
     const { blobs, address, attempt: part, maxFileBytes: maxBytes } = this.#options;
     const place = { address, part, name };
     const limits = { maxBytes, signal: this.#over.signal };
-    if ("bytes" in from) return blobs.write(place, Readable.from([from.bytes], { objectMode: false }), limits);
+    if ("bytes" in from)
+      return blobs.write(place, Readable.from([from.bytes], { objectMode: false }), limits);
     if ("stream" in from) return blobs.write(place, readable(from.stream), limits);
     // What lies elsewhere is not the attempt's to move.
     if (await this.#isScratch(from.path)) return blobs.take(place, from.path);
@@ -76,7 +77,10 @@ export class Files {
 
   async #isScratch(path: string): Promise<boolean> {
     if (this.#scratch === null) return false;
-    const [folder, parent] = await Promise.all([realpath(await this.#scratch), realpath(dirname(resolve(path)))]);
+    const [folder, parent] = await Promise.all([
+      realpath(await this.#scratch),
+      realpath(dirname(resolve(path))),
+    ]);
     return `${parent}${sep}`.startsWith(`${folder}${sep}`);
   }
 
@@ -108,7 +112,7 @@ export function forHandler(file: StoredFile): StoredFile {
 }
 
 async function makeFolder(path: string): Promise<string> {
-  await mkdir(path, { mode: 0o700 });
+  await mkdir(path, { recursive: true, mode: 0o700 });
   return path;
 }
 

@@ -59,4 +59,3 @@ export class Given implements HandlerAttempt {
     return async (name: string, from: SaveFrom, type: string) => attempt.save(name, from, type);
   }
 }
-

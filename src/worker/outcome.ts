@@ -73,7 +73,9 @@ export function outcomeOfResult(
   const checked = checker.check(JSON.parse(json));
   const judge = (found: Checked) =>
     "errors" in found
-      ? invalid("The handler's result does not match the operation's output schema.", { errors: found.errors })
+      ? invalid("The handler's result does not match the operation's output schema.", {
+          errors: found.errors,
+        })
       : completed;
   return checked instanceof Promise ? checked.then(judge) : judge(checked);
 }
@@ -99,7 +101,9 @@ export class UnfitResult extends Error {
 export function isFailure(error: unknown): error is Failure {
   if (error instanceof Failure) return true;
   const { name, status, type } = (error ?? {}) as Partial<Failure>;
-  return error instanceof Error && name === "Failure" && typeof status === "number" && typeof type === "string";
+  return (
+    error instanceof Error && name === "Failure" && typeof status === "number" && typeof type === "string"
+  );
 }
 
 /** What an error says, for people: at most 2,000 characters, and never a stack. */
@@ -144,7 +148,9 @@ function extensionsOf({ extensions }: Failure): Readonly<Record<string, unknown>
   try {
     const text = writeJson(extensions ?? {}, "extensions");
     const copy: unknown = text.length <= MAX_EXTENSIONS ? JSON.parse(text) : null;
-    return typeof copy === "object" && copy !== null && !Array.isArray(copy) ? (copy as Record<string, unknown>) : {};
+    return typeof copy === "object" && copy !== null && !Array.isArray(copy)
+      ? (copy as Record<string, unknown>)
+      : {};
   } catch {
     return {};
   }

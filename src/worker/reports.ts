@@ -16,12 +16,12 @@ const MAX_MESSAGE = 1000;
 export class Reports implements Alarm {
   at = Number.POSITIVE_INFINITY;
   readonly #alarms: Alarms;
-  readonly #send: (report: Report) => Promise<unknown> | void;
+  readonly #send: (report: Report) => Promise<unknown> | undefined;
   #latest: Report | null = null;
   #sentAt = Number.NEGATIVE_INFINITY;
   #sending = false;
 
-  constructor(alarms: Alarms, send: (report: Report) => Promise<unknown> | void) {
+  constructor(alarms: Alarms, send: (report: Report) => Promise<unknown> | undefined) {
     this.#alarms = alarms;
     this.#send = send;
   }

@@ -5,8 +5,8 @@
 // and asks for all free slots at once. Outcomes are sent without waiting for one another; a store takes them together.
 
 import { availableParallelism, tmpdir } from "node:os";
-import { removeLeftovers } from "../blob/leftover.ts";
 import type { Blobs } from "../blob/blobs.ts";
+import { removeLeftovers } from "../blob/leftover.ts";
 import type { AttemptRef, Attempts, Claimed } from "../core/attempts.ts";
 import type { Job, Status } from "../core/job.ts";
 import type { Operations, ReadyOperation } from "../core/operations.ts";
@@ -181,14 +181,15 @@ class SlotWorker implements Worker {
     const { attempts, handlers } = this.#options;
     this.#host.await(removeLeftovers(this.#host.scratchFolder));
     this.#unlisten = [
-      attempts.onStop((ref, why) => this.#find(ref)?.interrupt(why)),
+      // Neither here and now: who tells may be in the middle of a commit.
+      attempts.onStop((ref, why) => queueMicrotask(() => this.#find(ref)?.interrupt(why))),
       attempts.onWork(new Set(handlers.keys()), () => {
         this.#mayHaveWork = true;
-        // Not here and now: who tells may be in the middle of a commit.
         this.#claimSoon(queueMicrotask);
       }),
     ];
-    this.#lookAgain();
+    this.#mayHaveWork = true;
+    this.#claim();
   }
 
   stats(): WorkerStats {
@@ -267,7 +268,13 @@ class SlotWorker implements Worker {
     const sentAt = performance.now();
     const { attempts, name } = this.#options;
     attempts
-      .claim({ worker: name, slots, limit: free, running: this.#running + this.#settling, held: this.#host.held })
+      .claim({
+        worker: name,
+        slots,
+        limit: free,
+        running: this.#running + this.#settling,
+        held: this.#host.held,
+      })
       .then(
         (claimed) => this.#take(claimed, free, sentAt),
         (error) => this.#refused(error),
@@ -313,7 +320,10 @@ class SlotWorker implements Worker {
 
   #refused(error: unknown): void {
     this.#claiming = false;
-    this.#options.log.warn({ err: error, worker: this.#options.name }, "No work can be claimed now; it is tried again.");
+    this.#options.log.warn(
+      { err: error, worker: this.#options.name },
+      "No work can be claimed now; it is tried again.",
+    );
     this.#lookIn(this.#retryMs);
     this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
     this.#tellIdle();
@@ -321,7 +331,10 @@ class SlotWorker implements Worker {
 
   #begin(job: Job, claimedAt: number, now: number): void {
     const desk = this.#byName.get(job.operation);
-    if (desk === undefined || this.#state !== "working") return this.#giveBack(job);
+    if (desk === undefined || this.#state !== "working") {
+      this.#giveBack(job);
+      return;
+    }
     if (job.crashes > 0 && !job.policy.isolated) this.#draining = true;
     desk.got++;
     desk.running++;
@@ -335,10 +348,7 @@ class SlotWorker implements Worker {
 
   #giveBack({ row, attempt }: Job): void {
     this.#settling++;
-    const over = () => {
-      this.#settling--;
-      this.#tellIdle();
-    };
+    const over = () => this.#recorded();
     this.#options.attempts.settle({ row, attempt }, { kind: "released" }).then(over, over);
   }
 
@@ -346,17 +356,21 @@ class SlotWorker implements Worker {
     const desk = this.#byName.get(attempt.job.operation) as Desk;
     desk.running--;
     this.#running--;
-    if (!attempt.isSettled) this.#settling++;
+    this.#settling++;
     if (attempt.abandoned) this.#abandoned++;
     this.#next();
   }
 
   #over(attempt: Attempt, status: Status | null): void {
-    if (attempt.isEnded) this.#settling--;
     if (status === null) this.#lost++;
     else this.#settled++;
     if (this.#attempts.get(attempt.job.row) === attempt) this.#attempts.delete(attempt.job.row);
-    if (this.#draining && this.#running + this.#settling === 0) {
+    this.#recorded();
+  }
+
+  #recorded(): void {
+    this.#settling--;
+    if (this.#draining && !this.#claiming && this.#running + this.#settling === 0) {
       this.#draining = false;
       this.#mayHaveWork = true;
     }
@@ -366,8 +380,8 @@ class SlotWorker implements Worker {
   #next(): void {
     if (this.#claiming) return;
     if (this.#mayHaveWork) {
-      // With nothing left running there is nothing to wait for, and the claim goes with the outcomes.
-      if (this.#running === 0 && !this.#scheduled) this.#claim();
+      // With nothing left running there is nothing to wait for, and the claim goes out with the outcomes.
+      if (this.#running === 0) this.#claim();
       else this.#claimSoon(setImmediate);
     }
     this.#tellIdle();

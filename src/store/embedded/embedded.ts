@@ -9,6 +9,8 @@ import { isSettled, type Job } from "../../core/job.ts";
 import {
   type Command,
   decide,
+  earlierNow,
+  isDue,
   isOverrun,
   type Moment,
   missedStart,
@@ -37,6 +39,9 @@ const KEY_MS = 24 * 3600 * 1000;
 /** Events are kept as long as anyone may resume from them. */
 const EVENTS_MS = 24 * 3600 * 1000;
 
+// A claim that meets many jobs of owners who run as many as they may goes on with the next one, so that it holds up nobody.
+const MOST_PARKED = 1000;
+
 interface Change {
   readonly before: Row | null;
   readonly after: Row | null;
@@ -47,19 +52,20 @@ export class Embedded {
   readonly #roster = new Roster();
   readonly #addresses = new Digests();
   readonly #keys = new Digests();
-  /** Rows whose lease this process renews by itself. */
-  readonly #held = new Set<number>();
+  /** Attempts whose lease this process renews by itself: row → number. */
+  readonly #held = new Map<number, number>();
   #nextRow: number;
   #nextSeq: number;
   #changes: Change[] = [];
   #events: Event[] = [];
   #rowBefore = 0;
+  #hasPaused = false;
 
   constructor(rows: Rows, next: { readonly row: number; readonly seq: number }) {
     this.#rows = rows;
     this.#nextRow = next.row;
     this.#nextSeq = next.seq;
-    for (const operation of rows.paused()) this.#roster.pause(operation, true);
+    this.#readPaused();
   }
 
   /** Takes in a row that was there before; `resume` ends the taking in. */
@@ -95,7 +101,7 @@ export class Embedded {
           now,
         );
     }
-    for (const row of this.#held) if (!this.#roster.processing.has(row)) this.#held.delete(row);
+    this.#readPaused();
     this.#nextRow = next.row;
     this.#nextSeq = next.seq;
   }
@@ -104,6 +110,7 @@ export class Embedded {
     this.#changes = [];
     this.#events = [];
     this.#rowBefore = this.#nextRow;
+    this.#hasPaused = false;
   }
 
   /** Writes the batch's events; the caller commits next, or calls `rollback`. */
@@ -118,6 +125,7 @@ export class Embedded {
     this.#nextRow = this.#rowBefore;
     this.#changes = [];
     this.#events = [];
+    if (this.#hasPaused) this.#readPaused();
   }
 
   apply(write: Write, moment: Moment): Written {
@@ -149,6 +157,7 @@ export class Embedded {
       case "pause":
         this.#rows.keepPaused(write.operation, write.paused);
         this.#roster.pause(write.operation, write.paused);
+        this.#hasPaused = true;
         return NOTHING;
     }
   }
@@ -209,15 +218,13 @@ export class Embedded {
 
   /** Renews the leases that are held by this process, where a third of one is gone; part of a batch. */
   renew(moment: Moment): void {
-    for (const row of this.#held) {
+    for (const [row, attempt] of this.#held) {
       const job = this.#roster.processing.get(row);
-      if (job === undefined) this.#held.delete(row);
-      else if (
-        (job.leaseUntil ?? 0) - moment.now < (job.policy.leaseMs * 2) / 3 &&
-        !isDone(job, moment.now)
-      ) {
+      // A later attempt may be another process's, whose silence must show.
+      if (job?.attempt !== attempt) this.#held.delete(row);
+      else if ((job.leaseUntil ?? 0) - moment.now < (job.policy.leaseMs * 2) / 3 && !isDone(job, moment)) {
         const stored = this.#rows.get(row);
-        if (stored !== null) this.#change(stored, { do: "heartbeat", attempt: job.attempt }, moment);
+        if (stored !== null) this.#change(stored, { do: "heartbeat", attempt }, moment);
       }
     }
   }
@@ -225,7 +232,7 @@ export class Embedded {
   #submit(write: SubmitWrite, moment: Moment): Written {
     const { submission, sameness, limits } = write;
     const { owner, operation, policy } = submission;
-    const same = this.#same(write, moment.now);
+    const same = this.#same(write, moment);
     if (same !== null) {
       return same.matches
         ? { did: "submit", replayed: true, ...this.#sight(same.row.job, moment.now) }
@@ -257,14 +264,14 @@ export class Embedded {
   }
 
   // The job that this submission repeats, if it does.
-  #same(write: SubmitWrite, now: number): { readonly row: Row; readonly matches: boolean } | null {
+  #same(write: SubmitWrite, moment: Moment): { readonly row: Row; readonly matches: boolean } | null {
     const { sameness } = write;
     if (sameness !== null) {
       let found: Row | null = null;
       this.#keys.find(sameness.key, (candidate) => {
         const row = this.#rows.get(candidate);
         if (row === null || row.key !== sameness.key || row.reach !== sameness.reach) return false;
-        if (row.reach === "live" ? isSettled(row.job.status) : isKeyOver(row.job, now)) return false;
+        if (row.reach === "live" ? isSettled(row.job.status) : isKeyOver(row.job, moment)) return false;
         found = row;
         return true;
       });
@@ -279,44 +286,51 @@ export class Embedded {
     const operations = Object.keys(write.slots);
     for (const operation of operations) this.#roster.sawWorker(operation, moment.now);
     const jobs: Job[] = [];
+    let parked = 0;
     const answer = (drain: boolean): Written => ({
       did: "claim",
       jobs,
       drain,
-      nextAt: this.#roster.due.nextAt(),
+      nextAt: parked === MOST_PARKED ? moment.now : this.#roster.due.nextAt(),
     });
     for (const operation of operations) {
-      const suspect = this.#roster.suspect(operation);
-      if (suspect === 0 || (write.slots[operation] ?? 0) < 1) continue;
-      if (write.running === 0) this.#take(suspect, write, jobs, moment);
-      return answer(true);
+      if (Math.min(write.slots[operation] ?? 0, write.limit) < 1) continue;
+      for (let row = this.#roster.suspect(operation); row !== 0; row = this.#roster.suspect(operation)) {
+        if (write.running === 0) this.#take(row, write, jobs, moment);
+        if (write.running > 0 || jobs.length > 0) return answer(true);
+      }
     }
     for (const operation of operations) {
       const most = Math.min(jobs.length + (write.slots[operation] ?? 0), write.limit);
-      while (jobs.length < most) {
+      while (jobs.length < most && parked < MOST_PARKED) {
         const next = this.#roster.next(operation);
         if (next === 0) break;
-        this.#take(next, write, jobs, moment);
+        if (this.#take(next, write, jobs, moment) === "parked") parked++;
       }
     }
     return answer(false);
   }
 
   // Begins the next attempt of a row, or settles why it can't: in either case it leaves the line.
-  #take(next: number, write: ClaimWrite, jobs: Job[], moment: Moment): void {
+  #take(next: number, write: ClaimWrite, jobs: Job[], moment: Moment): "taken" | "parked" | "not-taken" {
     const row = this.#rows.get(next);
     if (row === null) throw new Error(`The line holds row ${next}, but there is none.`);
     const { job } = row;
     if (job.policy.running !== null && this.#roster.running(job.owner) >= job.policy.running) {
       this.#roster.park(job);
-      return;
+      return "parked";
+    }
+    if (job.status === "queued" && !isDue(job, moment.now)) {
+      this.#roster.wait(job);
+      return "not-taken";
     }
     const command: Command = missedStart(job, moment.now) ? RECLAIM : { do: "claim", worker: write.worker };
     const changed = this.#change(row, command, moment);
     if ("refused" in changed) throw new Error(`Row ${next} stands in line but is ${changed.refused}.`);
-    if (changed.job.status !== "processing") return;
-    if (write.held) this.#held.add(next);
+    if (changed.job.status !== "processing") return "not-taken";
+    if (write.held) this.#held.set(next, changed.job.attempt);
     jobs.push(changed.job);
+    return "taken";
   }
 
   #attempt(write: HeartbeatWrite | SettleWrite, moment: Moment): Written {
@@ -335,7 +349,9 @@ export class Embedded {
     let changed = 0;
     for (const job of this.#roster.processing.values()) {
       if (changed === limit) break;
-      if ((job.leaseUntil ?? 0) > now && !isDone(job, now)) continue;
+      // A lease that is held here lapses for nobody here: its worker lives, however the clock was set.
+      const isLeased = (job.leaseUntil ?? 0) > now || this.#held.get(job.row) === job.attempt;
+      if (isLeased && !isDone(job, moment)) continue;
       const row = this.#rows.get(job.row);
       if (row !== null && !("refused" in this.#change(row, RECLAIM, moment))) changed++;
     }
@@ -353,7 +369,7 @@ export class Embedded {
   // What is due on a row by its own telling: the timer that woke it may have been overtaken.
   #endOf(row: Row, moment: Moment, gone: Digest[]): boolean {
     const { job } = row;
-    const steadyNow = Math.min(moment.now, moment.steadyNow ?? moment.now);
+    const steadyNow = earlierNow(moment);
     if (job.goneAt !== null) {
       if (job.goneAt + TOMBSTONE_MS > steadyNow)
         return this.#later(job, job.goneAt + TOMBSTONE_MS - steadyNow, moment);
@@ -379,7 +395,7 @@ export class Embedded {
     for (let number = this.#roster.due.take(now); number !== 0; number = this.#roster.due.take(now)) {
       const job = this.#rows.get(number)?.job;
       if (job === undefined || job.status !== "queued") continue;
-      if (job.dueAt <= now) this.#roster.line(job);
+      if (isDue(job, now)) this.#roster.line(job);
       else this.#roster.due.add(job.dueAt, job.row);
     }
   }
@@ -396,6 +412,14 @@ export class Embedded {
       this.#emit(job, events);
     }
     return { job };
+  }
+
+  #readPaused(): void {
+    const paused = new Set(this.#rows.paused());
+    for (const operation of this.#roster.operations) {
+      if (!paused.has(operation)) this.#roster.pause(operation, false);
+    }
+    for (const operation of paused) this.#roster.pause(operation, true);
   }
 
   #emit(job: Job, kinds: readonly EventKind[]): void {
@@ -447,14 +471,14 @@ const CANCEL: Command = { do: "cancel" };
 const RECLAIM: Command = { do: "reclaim" };
 const EXPIRE: Command = { do: "expire" };
 
-function isKeyOver(job: Job, now: number): boolean {
-  return job.goneAt !== null && now >= job.createdAt + KEY_MS;
+function isKeyOver(job: Job, moment: Moment): boolean {
+  return job.goneAt !== null && earlierNow(moment) >= job.createdAt + KEY_MS;
 }
 
 // An attempt that nothing may keep alive: its time, or the grace after a cancel, is over.
-function isDone(job: Job, now: number): boolean {
+function isDone(job: Job, moment: Moment): boolean {
   return (
-    isOverrun(job, now) ||
-    (job.cancelRequestedAt !== null && job.cancelRequestedAt + job.policy.graceMs <= now)
+    isOverrun(job, moment) ||
+    (job.cancelRequestedAt !== null && job.cancelRequestedAt + job.policy.graceMs <= moment.now)
   );
 }

@@ -5,9 +5,12 @@
 
 const CHUNK = 1024;
 
+// Many lines are short: the first chunk of each begins small and grows.
+const FIRST_CHUNK = 16;
+
 interface Chunk {
-  readonly turns: Float64Array;
-  readonly rows: Uint32Array;
+  turns: Float64Array;
+  rows: Uint32Array;
   /** The entries are those from `start` to `end`: taking the first only moves `start`. */
   start: number;
   end: number;
@@ -40,7 +43,7 @@ export class Line {
     const last = this.#chunks.at(-1);
     // Most arrive at the end; filling chunks there keeps them full.
     if (last === undefined || (last.end === CHUNK && isAfter(turn, row, last, last.end - 1))) {
-      const fresh = emptyChunk();
+      const fresh = emptyChunk(last === undefined ? FIRST_CHUNK : CHUNK);
       fresh.turns[0] = turn;
       fresh.rows[0] = row;
       fresh.end = 1;
@@ -53,8 +56,9 @@ export class Line {
     const stands = find(chunk, turn, row);
     if (stands < chunk.end && chunk.turns[stands] === turn && chunk.rows[stands] === row) return;
     this.#length++;
-    if (chunk.end === CHUNK) {
+    if (chunk.end === chunk.rows.length) {
       if (chunk.start > 0) compact(chunk);
+      else if (chunk.end < CHUNK) grow(chunk);
       else {
         const right = split(chunk);
         this.#chunks.splice(index + 1, 0, right);
@@ -115,8 +119,16 @@ export class Line {
   }
 }
 
-function emptyChunk(): Chunk {
-  return { turns: new Float64Array(CHUNK), rows: new Uint32Array(CHUNK), start: 0, end: 0 };
+function emptyChunk(entries: number): Chunk {
+  return { turns: new Float64Array(entries), rows: new Uint32Array(entries), start: 0, end: 0 };
+}
+
+function grow(chunk: Chunk): void {
+  const { turns, rows } = emptyChunk(chunk.rows.length * 4);
+  turns.set(chunk.turns);
+  rows.set(chunk.rows);
+  chunk.turns = turns;
+  chunk.rows = rows;
 }
 
 function isAfter(turn: number, row: number, chunk: Chunk, at: number): boolean {
@@ -151,7 +163,7 @@ function compact(chunk: Chunk): void {
 
 function split(chunk: Chunk): Chunk {
   const half = CHUNK >>> 1;
-  const right = emptyChunk();
+  const right = emptyChunk(CHUNK);
   right.turns.set(chunk.turns.subarray(half, chunk.end));
   right.rows.set(chunk.rows.subarray(half, chunk.end));
   right.end = chunk.end - half;

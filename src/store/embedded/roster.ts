@@ -6,6 +6,7 @@
 // arrival, so a place in the line is a rank, and ten thousand jobs of one owner lie behind one job of another.
 
 import { isSettled, type Job } from "../../core/job.ts";
+import { isDue } from "../../core/machine.ts";
 import type { WaitingFor } from "../store.ts";
 import { Line } from "./line.ts";
 import { Timers } from "./timers.ts";
@@ -16,7 +17,8 @@ export const TOMBSTONE_MS = 30 * 24 * 3600 * 1000;
 /** Nobody has asked for work of an operation for this long: it has no worker. */
 const WORKER_SILENT_MS = 60_000;
 
-// Owners whose last turn is past are forgotten once there are this many of them.
+// Owners whose last turn is past are forgotten once there are this many of them, and then whenever there are twice as
+// many as were left.
 const MAX_REMEMBERED_OWNERS = 10_000;
 
 interface Priority {
@@ -24,29 +26,31 @@ interface Priority {
   readonly line: Line;
   virtualTime: number;
   readonly lastTurns: Map<string, number>;
+  /** How many last turns there may be before those that are past are forgotten. */
+  mostTurns: number;
 }
 
-interface Desk {
+interface Waiting {
   /** Highest priority first. */
   readonly priorities: Priority[];
   /** Jobs that lost a worker, by row: each is tried again alone. */
   readonly suspects: Set<number>;
+}
+
+interface Desk extends Waiting {
   queued: number;
   processing: number;
   paused: boolean;
   workerSeenAt: number;
 }
 
-/** What a row's place depends on. */
-type Placed = Job;
-
 export class Roster {
   readonly #desks = new Map<string, Desk>();
   readonly #active = new Map<string, number>();
   readonly #running = new Map<string, number>();
-  /** Jobs of owners that run as many as they may: out of the line until one ends. */
-  readonly #parked = new Map<string, Map<number, Placed>>();
-  readonly #processing = new Map<number, Placed>();
+  /** Jobs of owners that run as many as they may: out of the line until one ends. By owner, then by operation. */
+  readonly #parked = new Map<string, Map<string, Waiting>>();
+  readonly #processing = new Map<number, Job>();
   /** When queued jobs come due: they only join the line. */
   readonly due = new Timers();
   /** When a row has to be changed: a start deadline, the end of a retention, the end of a tombstone. */
@@ -104,13 +108,26 @@ export class Roster {
 
   /** Takes a job out of the line until another one of its owner ends. */
   park(job: Job): void {
-    if (!this.#unline(job)) return;
+    const isSuspect = this.#desk(job.operation).suspects.delete(job.row);
+    if (!isSuspect && !this.#unline(job)) return;
     let parked = this.#parked.get(job.owner);
     if (parked === undefined) {
       parked = new Map();
       this.#parked.set(job.owner, parked);
     }
-    parked.set(job.row, job);
+    let waiting = parked.get(job.operation);
+    if (waiting === undefined) {
+      waiting = { priorities: [], suspects: new Set() };
+      parked.set(job.operation, waiting);
+    }
+    if (isSuspect) waiting.suspects.add(job.row);
+    else this.#priority(waiting, job.policy.priority).line.add(job.turn, job.row);
+  }
+
+  /** Takes a job out of the line that is not due any more, for the clock was set back. */
+  wait(job: Job): void {
+    if (this.#desk(job.operation).suspects.delete(job.row) || this.#unline(job))
+      this.due.add(job.dueAt, job.row);
   }
 
   /** After every row was moved in: the lines go on where they stood. */
@@ -164,9 +181,9 @@ export class Roster {
     if (job.status !== "queued") return null;
     const desk = this.#desks.get(job.operation);
     if (desk?.paused) return "paused";
-    if (job.dueAt > now) return job.attempt > 0 ? "retry" : "delay";
+    if (!isDue(job, now)) return job.attempt > 0 ? "retry" : "delay";
     if (desk === undefined || now - desk.workerSeenAt > WORKER_SILENT_MS) return "no-worker";
-    return this.#parked.get(job.owner)?.has(job.row) ? "quota" : "turn";
+    return this.#isParked(job) ? "quota" : "turn";
   }
 
   #leave(job: Job, after: Job | null): void {
@@ -177,11 +194,9 @@ export class Roster {
     if (job.status === "queued") {
       desk.queued--;
       this.#waiting--;
-      desk.suspects.delete(job.row);
-      if (!this.#unline(job)) {
-        const parked = this.#parked.get(job.owner);
-        if (parked?.delete(job.row) && parked.size === 0) this.#parked.delete(job.owner);
-      }
+      if (!desk.suspects.delete(job.row) && !this.#unline(job)) this.#leaveParked(job);
+      // It may have been called from its parked fellows to a turn that it does not take.
+      else if (after?.status !== "processing") this.#unpark(job.owner);
     } else {
       if (after?.status !== "processing") {
         desk.processing--;
@@ -215,15 +230,15 @@ export class Roster {
     const place = this.#priority(desk, job.policy.priority);
     if (job.turn > (place.lastTurns.get(job.owner) ?? 0)) remember(place, job.owner, job.turn);
     if (job.startBy !== null && job.attempt === 0) this.ends.add(job.startBy, job.row);
-    if (job.dueAt > now) this.due.add(job.dueAt, job.row);
-    else this.line(job);
+    if (isDue(job, now)) this.line(job);
+    else this.due.add(job.dueAt, job.row);
     if (before?.status === "processing") this.#unpark(job.owner);
   }
 
   /** Puts a job that is due into its line. */
   line(job: Job): void {
     const desk = this.#desk(job.operation);
-    if (this.#parked.get(job.owner)?.has(job.row)) return;
+    if (this.#isParked(job)) return;
     if (job.crashes > 0 && !job.policy.isolated) {
       desk.suspects.add(job.row);
       return;
@@ -241,16 +256,49 @@ export class Roster {
     return stood;
   }
 
-  // One ended, so one may start: the one of its owner whose turn is first.
+  // One ended, so one may start: the one of its owner whose turn is first. One of each operation, for which of them has
+  // a free worker is not known here; those that are too many are parked again.
   #unpark(owner: string): void {
     const parked = this.#parked.get(owner);
     if (parked === undefined) return;
-    let first: Placed | null = null;
-    for (const job of parked.values()) if (first === null || isSooner(job, first)) first = job;
-    if (first === null) return;
-    parked.delete(first.row);
-    if (parked.size === 0) this.#parked.delete(owner);
-    this.line(first);
+    for (const [operation, waiting] of parked) {
+      const desk = this.#desk(operation);
+      const [suspect] = waiting.suspects;
+      const place = waiting.priorities.find(({ line }) => line.length > 0);
+      const first = place?.line.first();
+      if (suspect !== undefined) {
+        waiting.suspects.delete(suspect);
+        desk.suspects.add(suspect);
+      } else if (place !== undefined && first) {
+        place.line.remove(first.turn, first.row);
+        this.#priority(desk, place.priority).line.add(first.turn, first.row);
+      }
+      this.#tidy(owner, operation, waiting);
+    }
+  }
+
+  #isParked(job: Job): boolean {
+    const waiting = this.#parked.get(job.owner)?.get(job.operation);
+    if (waiting === undefined) return false;
+    return (
+      waiting.suspects.has(job.row) ||
+      this.#priority(waiting, job.policy.priority).line.has(job.turn, job.row)
+    );
+  }
+
+  #leaveParked(job: Job): void {
+    const waiting = this.#parked.get(job.owner)?.get(job.operation);
+    if (waiting === undefined) return;
+    if (!waiting.suspects.delete(job.row))
+      this.#priority(waiting, job.policy.priority).line.remove(job.turn, job.row);
+    this.#tidy(job.owner, job.operation, waiting);
+  }
+
+  // Forgets that anything was parked where nothing is any more.
+  #tidy(owner: string, operation: string, { suspects, priorities }: Waiting): void {
+    if (suspects.size > 0 || priorities.some(({ line }) => line.length > 0)) return;
+    const parked = this.#parked.get(owner);
+    if (parked?.delete(operation) && parked.size === 0) this.#parked.delete(owner);
   }
 
   #desk(operation: string): Desk {
@@ -269,20 +317,21 @@ export class Roster {
     return desk;
   }
 
-  #priority(desk: Desk, priority: number): Priority {
-    let place = desk.priorities.find((other) => other.priority === priority);
+  #priority({ priorities }: Waiting, priority: number): Priority {
+    let place = priorities.find((other) => other.priority === priority);
     if (place === undefined) {
-      place = { priority, line: new Line(), virtualTime: 0, lastTurns: new Map() };
-      desk.priorities.push(place);
-      desk.priorities.sort((a, b) => b.priority - a.priority);
+      place = {
+        priority,
+        line: new Line(),
+        virtualTime: 0,
+        lastTurns: new Map(),
+        mostTurns: MAX_REMEMBERED_OWNERS,
+      };
+      priorities.push(place);
+      priorities.sort((a, b) => b.priority - a.priority);
     }
     return place;
   }
-}
-
-function isSooner(a: Job, b: Job): boolean {
-  if (a.policy.priority !== b.policy.priority) return a.policy.priority > b.policy.priority;
-  return a.turn < b.turn || (a.turn === b.turn && a.row < b.row);
 }
 
 function count(counts: Map<string, number>, owner: string, by: number): void {
@@ -293,6 +342,7 @@ function count(counts: Map<string, number>, owner: string, by: number): void {
 
 function remember(place: Priority, owner: string, turn: number): void {
   place.lastTurns.set(owner, turn);
-  if (place.lastTurns.size <= MAX_REMEMBERED_OWNERS) return;
+  if (place.lastTurns.size <= place.mostTurns) return;
   for (const [other, last] of place.lastTurns) if (last <= place.virtualTime) place.lastTurns.delete(other);
+  place.mostTurns = Math.max(MAX_REMEMBERED_OWNERS, place.lastTurns.size * 2);
 }

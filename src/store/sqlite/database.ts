@@ -95,12 +95,16 @@ export interface DatabaseOptions {
 export function openDatabase(file: string, options: DatabaseOptions = {}): Database.Database {
   checkVersion();
   mkdirSync(dirname(file), { recursive: true });
-  if (!existsSync(file)) createFile(file);
+  if (!existsSync(file)) {
+    refuseLogAlone(file);
+    createFile(file);
+  }
   checkHeader(file);
   checkWal(file);
   let db: Database.Database | undefined;
   try {
     db = new Database(file, { timeout: BUSY_MS });
+    checkOwn(db, file);
     setUp(db, file);
     migrate(db, file);
     if (options.maxBytes !== undefined) {
@@ -161,6 +165,16 @@ function createFile(file: string): void {
   }
 }
 
+// A log without its database holds jobs that were accepted, and SQLite would write it into the new file.
+function refuseLogAlone(file: string): void {
+  const log = `${file}-wal`;
+  // The log comes after the file: where both appeared just now, another server made them.
+  if (!existsSync(log) || statSync(log, { throwIfNoEntry: false })?.size === 0 || existsSync(file)) return;
+  throw new StoreUnusable(
+    `The store ${file} is not there, but its write-ahead log ${log} is. Restore the store from a backup, or delete the log to begin anew.`,
+  );
+}
+
 function syncFolder(folder: string): void {
   const handle = openSync(folder, "r");
   try {
@@ -207,19 +221,25 @@ function setUp(db: Database.Database, file: string): void {
   }
 }
 
+// Before anything is changed: another application's file stays as it is.
+function checkOwn(db: Database.Database, file: string): void {
+  const application = db.pragma("application_id", { simple: true });
+  if (application !== APPLICATION_ID) {
+    throw new StoreUnusable(`The database ${file} is not a store of Coatcheck. Name another file.`);
+  }
+  const version = db.pragma("user_version", { simple: true }) as number;
+  if (version > MIGRATIONS.length) {
+    throw new StoreUnusable(
+      `The store ${file} is of version ${version}, made by a newer Coatcheck; this one knows ${MIGRATIONS.length}. Update Coatcheck.`,
+    );
+  }
+}
+
 function migrate(db: Database.Database, file: string): void {
   const version = () => db.pragma("user_version", { simple: true }) as number;
   // IMMEDIATE: of many servers one migrates, the rest wait here and then find it done.
   db.transaction(() => {
-    const application = db.pragma("application_id", { simple: true });
-    if (application !== APPLICATION_ID) {
-      throw new StoreUnusable(`The database ${file} is not a store of Coatcheck. Name another file.`);
-    }
-    if (version() > MIGRATIONS.length) {
-      throw new StoreUnusable(
-        `The store ${file} is of version ${version()}, made by a newer Coatcheck; this one knows ${MIGRATIONS.length}. Update Coatcheck.`,
-      );
-    }
+    checkOwn(db, file);
     for (let next = version(); next < MIGRATIONS.length; next++) {
       db.exec(MIGRATIONS[next] as string);
       db.pragma(`user_version = ${next + 1}`);

@@ -110,6 +110,7 @@ class Sqlite implements Store {
     writer.on("exit", () => this.#break(new StoreUnusable("The store's thread ended.")));
     reader.on("message", (message) => this.#receiveList(message));
     reader.on("error", (error) => this.#break(error));
+    reader.on("exit", () => this.#break(new StoreUnusable("The store's thread ended.")));
   }
 
   write<W extends Write>(write: W): Promise<WrittenOf<W>> {
@@ -136,6 +137,7 @@ class Sqlite implements Store {
     while (this.#isUnderWay || this.#isScheduled) await new Promise<void>((done) => (this.#idle = done));
     await Promise.all([stopThread(this.#writer), stopThread(this.#reader)]);
     for (const { reject } of this.#lists.values()) reject(new StoreUnavailable("The store is closed."));
+    this.#lists.clear();
   }
 
   #ask<A extends Write | Query>(waiting: Asked<A>[], asking: A): Promise<unknown> {
@@ -160,6 +162,11 @@ class Sqlite implements Store {
 
   #flush(): void {
     this.#isScheduled = false;
+    // What was asked for was rejected when it broke.
+    if (this.#broken !== null) {
+      this.#idle?.();
+      return;
+    }
     this.#isUnderWay = true;
     this.#sentWrites = this.#writes.length > MAX_BATCH ? this.#writes.splice(0, MAX_BATCH) : this.#writes;
     if (this.#sentWrites === this.#writes) this.#writes = [];
@@ -238,7 +245,9 @@ class Sqlite implements Store {
       this.#reader.postMessage({ id, filter: { ...filter, limit: filter.limit + 1 } });
     });
     const page = rows.slice(0, filter.limit);
-    const sights = (await this.read({ get: "rows", rows: page })) as readonly Sight[];
+    const found = await this.read({ get: "rows", rows: page });
+    // One may have expired meanwhile.
+    const sights = found.filter(({ job }) => job.goneAt === null);
     return { sights, nextRow: rows.length > page.length ? (page.at(-1) ?? null) : null };
   }
 
@@ -251,17 +260,20 @@ class Sqlite implements Store {
   }
 
   #break(error: Error): void {
-    if (this.#closed !== null || this.#broken !== null) return;
+    if (this.#broken !== null) return;
     this.#broken = error;
     this.#isUnderWay = false;
-    for (const { reject } of [...this.#sentWrites, ...this.#sentReads, ...this.#writes, ...this.#reads]) {
-      reject(new StoreUnavailable(error.message));
-    }
+    const asked = [this.#sentWrites, this.#sentReads, this.#writes, this.#reads, [...this.#lists.values()]];
+    const pending = asked.flat();
+    for (const { reject } of pending) reject(new StoreUnavailable(error.message));
     this.#sentWrites = [];
     this.#sentReads = [];
     this.#writes = [];
     this.#reads = [];
-    this.#onBroken(error);
+    this.#lists.clear();
+    this.#idle?.();
+    // That the threads end when they were asked to is no breakage.
+    if (this.#closed === null || pending.length > 0) this.#onBroken(error);
   }
 }
 
@@ -299,6 +311,8 @@ function startThread(name: string, workerData: unknown): Promise<Worker> {
 }
 
 async function stopThread(worker: Worker): Promise<void> {
+  // It ended by itself.
+  if (worker.threadId === -1) return;
   const ended = new Promise((resolve) => worker.once("exit", resolve));
   worker.postMessage("close");
   await ended;

@@ -3,7 +3,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { Durations } from "../../core/durations.ts";
 import type { Event } from "../../core/event.ts";
-import type { Policy } from "../../core/job.ts";
+import type { Job, Policy } from "../../core/job.ts";
 import type { Row, Rows } from "../embedded/rows.ts";
 import type { ListFilter } from "../store.ts";
 import {
@@ -22,6 +22,9 @@ import { COLUMNS } from "./database.ts";
 /** Rows held as objects: those that were just written are those that are asked for next. */
 const HOT_ROWS = 20_000;
 
+/** What they may hold in inputs, results and checkpoints: more than this would be felt in memory. */
+const HOT_CHARS = 32 * 1024 * 1024;
+
 /** A longer input lies in a table of its own, so that a change of its job does not write it again. */
 const INLINE_INPUT_CHARS = 2048;
 
@@ -30,6 +33,7 @@ type Run = Statement<Column[], unknown>;
 export class Table implements Rows {
   readonly #db: Database;
   readonly #hot = new Map<number, Row>();
+  #hotChars = 0;
   readonly #policies = new PolicyTable();
   readonly #get: Run;
   readonly #insert: Run;
@@ -66,7 +70,8 @@ export class Table implements Rows {
     this.#append = db.prepare("INSERT INTO events (seq, last, at, entries) VALUES (?, ?, ?, ?)");
     this.#after = db.prepare("SELECT entries FROM events WHERE last > ? ORDER BY seq LIMIT ?").pluck();
     this.#forget = db.prepare(
-      "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT 100) AND at < ?",
+      // The last stays, for the next one's number is told from it.
+      "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT 100) AND at < ? AND seq < (SELECT max(seq) FROM events)",
     );
     this.#keepFact = db.prepare(
       "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -109,6 +114,7 @@ export class Table implements Rows {
   /** Forgets what is held, after another process or a rollback changed the rows. */
   cool(): void {
     this.#hot.clear();
+    this.#hotChars = 0;
     this.#policies.open(this.#db);
     this.#size = this.#db.prepare("SELECT count(*) FROM jobs").pluck().get() as number;
   }
@@ -149,7 +155,7 @@ export class Table implements Rows {
   remove(row: number): void {
     this.#remove.run(row);
     this.#removeInput.run(row);
-    this.#hot.delete(row);
+    this.#drop(row);
     this.#size--;
   }
 
@@ -212,11 +218,27 @@ export class Table implements Rows {
 
   #hold(row: Row): void {
     // The first in a map is the one that was held longest: taken out and put back, it is the last.
-    this.#hot.delete(row.job.row);
+    this.#drop(row.job.row);
     this.#hot.set(row.job.row, row);
-    if (this.#hot.size > HOT_ROWS)
-      for (const oldest of this.#hot.keys()) return void this.#hot.delete(oldest);
+    this.#hotChars += charsOf(row.job);
+    if (this.#hot.size <= HOT_ROWS && this.#hotChars <= HOT_CHARS) return;
+    for (const oldest of this.#hot.keys()) {
+      this.#drop(oldest);
+      if (this.#hotChars <= HOT_CHARS) return;
+    }
   }
+
+  #drop(row: number): void {
+    const hot = this.#hot.get(row);
+    if (hot === undefined) return;
+    this.#hot.delete(row);
+    this.#hotChars -= charsOf(hot.job);
+  }
+}
+
+function charsOf({ input, checkpoint, result }: Job): number {
+  const resultChars = result !== null && "json" in result ? result.json.length : 0;
+  return input.length + (checkpoint?.length ?? 0) + resultChars;
 }
 
 /** The numbers of the rows that match, newest first. */

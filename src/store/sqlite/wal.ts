@@ -31,7 +31,8 @@ function isDamaged(path: string): boolean {
     const header = Buffer.alloc(HEADER_BYTES);
     readSync(handle, header, 0, HEADER_BYTES, 0);
     const magic = header.readUInt32BE(0);
-    if (magic !== 0x377f0682 && magic !== 0x377f0683) return header.some((byte) => byte !== 0);
+    // The header is synced before the first frame is written: frames behind an empty one were there.
+    if (magic !== 0x377f0682 && magic !== 0x377f0683) return !isEmpty(handle, size);
     const bigEndian = magic === 0x377f0683;
     let sums = checksum(header, 0, 24, 0, 0, bigEndian);
     if (sums[0] !== header.readUInt32BE(24) || sums[1] !== header.readUInt32BE(28)) return true;
@@ -56,6 +57,15 @@ function isDamaged(path: string): boolean {
   } finally {
     closeSync(handle);
   }
+}
+
+function isEmpty(handle: number, size: number): boolean {
+  const bytes = Buffer.alloc(64 * 1024);
+  for (let at = 0; at < size; at += bytes.length) {
+    const read = readSync(handle, bytes, 0, bytes.length, at);
+    if (bytes.subarray(0, read).some((byte) => byte !== 0)) return false;
+  }
+  return true;
 }
 
 function checksum(

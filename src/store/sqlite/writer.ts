@@ -80,13 +80,29 @@ function serve(): void {
   const catchUp = () => {
     const current = dataVersion.get();
     if (current === version) return;
-    version = current;
     table.cool();
     const events = table.eventsAfter(seen - 1, Number.MAX_SAFE_INTEGER);
     const next = table.next();
-    embedded.catchUp(events, next, clock.moment().now);
+    try {
+      embedded.catchUp(events, next, clock.moment().now);
+    } catch (error) {
+      // Half taken in, what is held can't be trusted any more.
+      throw new StoreUnusable(`What another process wrote to ${file} can't be taken in: ${error}`);
+    }
+    version = current;
     seen = next.seq;
-    untold.push(...events);
+    for (const event of events) untold.push(event);
+  };
+
+  // Events and rows of one moment: between two statements another process could commit.
+  const catchUpAlone = () => {
+    if (dataVersion.get() === version) return;
+    db.exec("BEGIN");
+    try {
+      catchUp();
+    } finally {
+      db.exec("COMMIT");
+    }
   };
 
   const transact = (work: () => readonly Written[]): readonly Written[] => {
@@ -101,13 +117,13 @@ function serve(): void {
       commit.run();
       seen += events.length;
       if (untold.length === 0) untold = events as Event[];
-      else untold.push(...events);
+      else for (const event of events) untold.push(event);
       return written;
     } catch (error) {
       if (db.inTransaction) db.exec("ROLLBACK");
       if (began) {
-        table.cool();
         embedded.rollback(clock.moment().now);
+        table.cool();
       }
       throw error;
     }
@@ -125,6 +141,13 @@ function serve(): void {
     fresh = [];
     untold = [];
     port.postMessage(message);
+  };
+
+  // What ends this store for good; null where it may come back.
+  const breakage = (error: unknown): string | null => {
+    const meaning = translate(error, file);
+    if (meaning instanceof StoreUnavailable) return null;
+    return meaning instanceof StoreUnusable ? meaning.message : (meaning.stack ?? meaning.message);
   };
 
   // All of a long log was carried over by the other thread but for the newest commits. With those carried over here,
@@ -151,16 +174,14 @@ function serve(): void {
         );
         reply.written = written.map((one) => flattenWritten(one, outgoing));
       } catch (error) {
-        const meaning = translate(error, file);
-        if (meaning instanceof StoreUnavailable) reply.unavailable = meaning.message;
-        else
-          reply.broken =
-            meaning instanceof StoreUnusable ? meaning.message : (meaning.stack ?? meaning.message);
+        const broken = breakage(error);
+        if (broken === null) reply.unavailable = translate(error, file).message;
+        else reply.broken = broken;
       }
     }
     if (request.reads.length > 0) {
       try {
-        catchUp();
+        catchUpAlone();
         reply.answers = request.reads.map((query) => {
           const answer = embedded.answer(query, clock.moment());
           const flat = (sight: Sight) => ({
@@ -181,11 +202,13 @@ function serve(): void {
 
   const looking = setInterval(() => {
     try {
-      catchUp();
+      catchUpAlone();
       if (untold.length > 0) send({}, false);
       restartLog();
-    } catch {
+    } catch (error) {
       // What can't be read now is read with the next request, which also says why it can't.
+      const broken = breakage(error);
+      if (broken !== null) send({ broken }, false);
     }
   }, LOOK_EVERY_MS);
   const holding = setInterval(() => {
@@ -196,8 +219,10 @@ function serve(): void {
         return NONE;
       });
       if (untold.length > 0) send({}, false);
-    } catch {
+    } catch (error) {
       // The next round tries again; a lease that can't be renewed lapses, and the fence holds.
+      const broken = breakage(error);
+      if (broken !== null) send({ broken }, false);
     }
   }, HOLD_EVERY_MS);
 

@@ -3,17 +3,16 @@ import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { createAccess } from "../http/access.ts";
 import { type ApiKey, createApiKey } from "../http/api-keys.ts";
 import { loadConfig } from "./config.ts";
+import { createGuard } from "./guard.ts";
 import { changeKeysFile, readKeysFile } from "./keys-file.ts";
-import { watchKeys } from "./watch.ts";
 
 let directory: string;
 let path: string;
 
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), "coatcheck-watch-"));
+  directory = await mkdtemp(join(tmpdir(), "coatcheck-guard-"));
   path = join(directory, "data/keys.json");
 });
 
@@ -47,9 +46,8 @@ test("a running server takes new keys, forgets revoked ones, and keeps what it k
     `export default { operations: [{ operation: ${operation}, handler() {} }] };`,
   );
   const config = await loadConfig({ directory, environment: {} });
-  const access = createAccess({ keys: config.access.keys });
   const mistakes: string[] = [];
-  const close = watchKeys(config, access, (mistake) => mistakes.push(mistake));
+  const { access, close } = createGuard(config, (mistake) => mistakes.push(mistake));
   try {
     expect(access(bearer(ada.key))).toMatchObject({ owner: "ada" });
     await changeKeysFile(path, (keys) => [...keys, bob.entry]);

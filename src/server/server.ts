@@ -1,0 +1,121 @@
+// The standalone server: the desk's routes, and around them what only a server of its own has.
+
+import type { AddressInfo } from "node:net";
+import cors from "@fastify/cors";
+import type { FastifyInstance } from "fastify";
+import type { Logger } from "pino";
+import { createApp } from "../http/app.ts";
+import { createLog } from "../telemetry/log.ts";
+import { VERSION } from "../version.ts";
+import type { Config, ConfiguredOperation } from "./config.ts";
+import { createDesk, type Desk } from "./desk.ts";
+import { createGuard } from "./guard.ts";
+import { addHealth } from "./health.ts";
+
+export interface RunningServer {
+  /** Where it is reached on this machine. */
+  readonly url: string;
+  /** Ends gracefully: no more is accepted, running attempts get their time to stop. */
+  close(): Promise<void>;
+}
+
+/** Starts a server; rejects with one sentence where the store or the address can't be used. */
+export async function startServer(config: Config): Promise<RunningServer> {
+  const log = createLog({
+    level: config.log.level,
+    ...(config.log.pretty === null ? {} : { pretty: config.log.pretty }),
+  });
+  const { access, close: unwatch } = createGuard(config, (sentence) => log.warn(sentence));
+  const { desk, parts } = createDesk({
+    operations: config.operations.map(({ operation }) => operation),
+    store: config.store,
+    files: config.files,
+    access,
+    readyTiers: config.tiers,
+    log,
+    shutdownGrace: config.shutdownGraceMs,
+  });
+  for (const configured of config.operations) register(desk, configured);
+  try {
+    const { routes, work, store } = await parts();
+    let url = config.publicUrl ?? "";
+    const app = createApp({ publicUrl: () => url, log });
+    if (config.cors.origins.length > 0) await app.register(cors, corsOptions(config.cors.origins));
+    const health = addHealth(app, store);
+    await app.register(routes(() => url));
+    const listening = await listen(app, config);
+    if (config.publicUrl === null) url = listening;
+    work();
+    announce(log, config, listening, store.name);
+    return {
+      url: listening,
+      async close() {
+        health.drain();
+        await app.close();
+        await desk.close();
+        unwatch();
+      },
+    };
+  } catch (error) {
+    unwatch();
+    await desk.close().catch(() => {});
+    throw error;
+  }
+}
+
+function register(desk: Desk, { operation, handler, module, isolate, concurrency }: ConfiguredOperation): void {
+  const options = concurrency === null ? {} : { concurrency };
+  if (handler !== null) desk.handle(operation, handler, options);
+  else if (module !== null) desk.handle(operation, { module, isolate, ...options });
+}
+
+async function listen(app: FastifyInstance, { host, port }: Config): Promise<string> {
+  await app.listen({ host, port });
+  const address = app.server.address() as AddressInfo;
+  const name = address.address === "::" || address.address === "0.0.0.0" ? "127.0.0.1" : address.address;
+  return `http://${name.includes(":") ? `[${name}]` : name}:${address.port}`;
+}
+
+function announce(log: Logger, config: Config, url: string, store: string): void {
+  if (config.access.kind === "open") {
+    log.warn(
+      "there are no API keys and no JWTs: the server takes requests from this machine only, and everyone is one owner",
+    );
+  }
+  if (config.limits === "off") log.warn("limits are off: rates and quotas are lifted");
+  const operations = config.operations.map(({ operation }) => operation.name);
+  log.info({ url, store, operations, version: VERSION }, "ready");
+}
+
+// What a page of another origin needs to send and to see (protocol: Traps that real clients set).
+function corsOptions(origins: readonly string[]) {
+  return {
+    origin: origins.includes("*") ? "*" : [...origins],
+    methods: ["GET", "HEAD", "POST", "PUT", "DELETE"],
+    allowedHeaders: [
+      "content-type",
+      "idempotency-key",
+      "prefer",
+      "authorization",
+      "if-none-match",
+      "coatcheck-deadline",
+      "coatcheck-delay",
+      "coatcheck-priority",
+      "traceparent",
+      "tracestate",
+    ],
+    exposedHeaders: [
+      "Location",
+      "Content-Location",
+      "Retry-After",
+      "Link",
+      "ETag",
+      "RateLimit",
+      "RateLimit-Policy",
+      "Idempotency-Replayed",
+      "Preference-Applied",
+      "Content-Disposition",
+    ],
+    maxAge: 7200,
+  };
+}

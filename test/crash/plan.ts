@@ -1,0 +1,50 @@
+// Which kill strikes in which cycle: decided by the seed before anything runs.
+
+import { createDice, type Dice } from "./dice.ts";
+
+/** Places in the product at which a process can be made to die; `points.ts` finds them. */
+export const POINTS = [
+  "accept-before-commit",
+  "accept-after-commit",
+  "accept-before-reply",
+  "accept-half-reply",
+  "accept-after-reply",
+  "claim-before-commit",
+  "claim-after-commit",
+  "settle-before-commit",
+  "settle-after-commit",
+] as const;
+
+export type Point = (typeof POINTS)[number];
+
+/** What a kill fell into. A claim, a listing, a handler's work and a start are `other`. */
+export type Inside = "accept" | "settle" | "other";
+
+export type Strike =
+  /** SIGKILL from outside, this long after the load began. */
+  | { readonly kind: "moment"; readonly afterMs: number }
+  /** SIGKILL by its own hand, when it comes to the point for the nth time under load. */
+  | { readonly kind: "point"; readonly point: Point; readonly nth: number }
+  /** SIGKILL from outside, this long after the process was started: before it serves, or soon after. */
+  | { readonly kind: "start"; readonly afterMs: number };
+
+/** The strike of a cycle. */
+export function planStrike(seed: string, cycle: number): Strike {
+  const dice = createDice(`${seed}/cycle ${cycle}`);
+  // The first find no file, or one that is being made.
+  if (cycle < 2) return { kind: "start", afterMs: dice.whole(60, 400) };
+  const kind = dice.next();
+  if (kind < 0.45) return { kind: "moment", afterMs: dice.whole(5, 200) };
+  if (kind < 0.92) return { kind: "point", ...planPoint(dice) };
+  return { kind: "start", afterMs: dice.whole(40, 500) };
+}
+
+function planPoint(dice: Dice): { readonly point: Point; readonly nth: number } {
+  return { point: dice.pick(POINTS), nth: dice.whole(1, 15) };
+}
+
+/** For people: `accept-before-commit #3`, `after 117 ms`. */
+export function describeStrike(strike: Strike): string {
+  if (strike.kind === "point") return `${strike.point} #${strike.nth}`;
+  return strike.kind === "moment" ? `after ${strike.afterMs} ms` : `${strike.afterMs} ms into the start`;
+}

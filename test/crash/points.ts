@@ -1,0 +1,108 @@
+// Loaded before a server (`--import`), in its threads too: makes it die at a named point, and says what it is in the
+// middle of. It wraps SQLite's statements and Node's responses from outside; the product knows nothing of it.
+//
+// What a thread is in the middle of goes into the file CRASH_DIARY, a line at a time: the page cache outlives a
+// SIGKILL. CRASH_AT is `point#nth`; it counts from SIGUSR2 on.
+
+import { openSync, writeSync } from "node:fs";
+import { type OutgoingMessage, ServerResponse } from "node:http";
+import { getEnvironmentData, isMainThread, type Serializable, setEnvironmentData } from "node:worker_threads";
+import Database from "better-sqlite3";
+import type { Point } from "./plan.ts";
+
+type Execute = (...values: unknown[]) => Database.RunResult;
+
+const ARMED = "coatcheck crash armed";
+
+const diary = openSync(process.env.CRASH_DIARY ?? "/dev/null", "a");
+const [at = "", nth = "1"] = (process.env.CRASH_AT ?? "").split("#");
+const armed = shared();
+let seen = 0;
+
+if (isMainThread) {
+  process.on("SIGUSR2", () => Atomics.store(armed, 0, 1));
+  wrapReplies();
+} else {
+  wrapStatements();
+}
+
+function shared(): Int32Array {
+  if (isMainThread) setEnvironmentData(ARMED, new SharedArrayBuffer(4) as unknown as Serializable);
+  return new Int32Array(getEnvironmentData(ARMED) as unknown as SharedArrayBuffer);
+}
+
+function say(line: string): void {
+  writeSync(diary, `${line}\n`);
+}
+
+function reach(point: Point, before: () => void = () => {}): void {
+  if (point !== at || Atomics.load(armed, 0) === 0 || ++seen !== Number(nth)) return;
+  before();
+  die(point);
+}
+
+function die(point: Point): never {
+  say(`died ${point}`);
+  process.kill(process.pid, "SIGKILL");
+  for (;;); // The kernel lets no thread go on from here.
+}
+
+/** The transactions: what one holds is told by the rows that it writes. */
+function wrapStatements(): void {
+  const inside = new Set<"accept" | "claim" | "settle">();
+  const enter = (what: "accept" | "claim" | "settle") => {
+    if (inside.has(what)) return;
+    inside.add(what);
+    if (what !== "claim") say(`in ${what}`);
+  };
+  const prepare = Database.prototype.prepare;
+  Database.prototype.prepare = function (this: Database.Database, sql: string) {
+    const statement = prepare.call(this, sql);
+    const run = statement.run.bind(statement) as Execute;
+    if (sql === "COMMIT") {
+      statement.run = (...values: unknown[]) => {
+        for (const what of inside) reach(`${what}-before-commit`);
+        const done = run(...values);
+        for (const what of inside) reach(`${what}-after-commit`);
+        if (inside.has("accept") || inside.has("settle")) say("out");
+        inside.clear();
+        return done;
+      };
+    } else if (sql.startsWith("INSERT INTO jobs ")) {
+      statement.run = (...values: unknown[]) => {
+        enter("accept");
+        return run(...values);
+      };
+    } else if (sql.startsWith("UPDATE jobs SET status = ?")) {
+      const columns = sql.slice(sql.indexOf("SET ") + 4, sql.indexOf(" WHERE")).split(", ");
+      const [started, updated] = [columns.indexOf("started_at = ?"), columns.indexOf("updated_at = ?")];
+      statement.run = (...values: unknown[]) => {
+        if (values[0] !== "processing") enter("settle");
+        else if (values[started] === values[updated]) enter("claim");
+        return run(...values);
+      };
+    }
+    return statement;
+  } as typeof prepare;
+}
+
+/** The replies: what becomes of a 202 that is durable. */
+function wrapReplies(): void {
+  const end = ServerResponse.prototype.end;
+  ServerResponse.prototype.end = function (
+    this: ServerResponse,
+    ...values: Parameters<OutgoingMessage["end"]>
+  ) {
+    const isAccept = this.statusCode === 202 && this.req.method !== "DELETE";
+    if (!isAccept) return end.apply(this, values);
+    reach("accept-before-reply");
+    reach("accept-half-reply", () =>
+      this.socket?.write(
+        "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 1000\r\nLocat",
+      ),
+    );
+    const done = end.apply(this, values);
+    reach("accept-after-reply");
+    return done;
+  } as typeof end;
+}
