@@ -87,17 +87,29 @@ export async function startWorking(options: WorkingOptions): Promise<Working> {
   });
   const { jobs } = ledger;
   ledger.listen((event) => events.push(event));
-  const worker = createWorker({
-    attempts: options.between?.(ledger.attempts) ?? ledger.attempts,
-    operations,
-    blobs,
-    handlers: new Map(options.handlers.map(([operation, how]) => [operation.name, how])),
-    name: "tester",
-    address: jobs.address,
-    log: { info: log("info"), warn: log("warn"), error: log("error") },
-    scratchFolder: scratch,
-    ...options.worker,
-  });
+  const close = async () => {
+    await ledger.close();
+    await store.close();
+    await blobs.close();
+    await rm(folder, { recursive: true, force: true });
+  };
+  let worker: Worker;
+  try {
+    worker = createWorker({
+      attempts: options.between?.(ledger.attempts) ?? ledger.attempts,
+      operations,
+      blobs,
+      handlers: new Map(options.handlers.map(([operation, how]) => [operation.name, how])),
+      name: "tester",
+      address: jobs.address,
+      log: { info: log("info"), warn: log("warn"), error: log("error") },
+      scratchFolder: scratch,
+      ...options.worker,
+    });
+  } catch (error) {
+    await close();
+    throw error;
+  }
   if (options.start ?? true) worker.start();
 
   const get = async (id: string): Promise<Job> => {
@@ -154,10 +166,7 @@ export async function startWorking(options: WorkingOptions): Promise<Working> {
     },
     async close() {
       await worker.stop({ graceMs: 0 });
-      await ledger.close();
-      await store.close();
-      await blobs.close();
-      await rm(folder, { recursive: true, force: true });
+      await close();
     },
   };
 }

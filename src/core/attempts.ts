@@ -18,6 +18,8 @@ export interface ClaimRequest {
   readonly limit: number;
   /** How many attempts it is running already. */
   readonly running: number;
+  /** Without work, how long to wait for some. Default 0: it is answered at once. */
+  readonly waitMs?: number;
   /** True where the worker lives in the ledger's own process: its leases are renewed for it. */
   readonly held: boolean;
 }
@@ -44,8 +46,10 @@ export interface LeaseLost {
 }
 
 export interface Attempts {
-  /** Answers at once, with nothing where nothing is due. */
+  /** Answers as soon as there is work, and with nothing after `waitMs`. A worker has one claim at a time. */
   claim(request: ClaimRequest): Promise<Claimed>;
+  /** Has the worker's claim that waits answered now, with nothing. */
+  withdraw(worker: string): Promise<void>;
   /** Reports progress, stores a checkpoint, and renews the lease; durable when it resolves. */
   heartbeat(
     ref: AttemptRef,

@@ -492,7 +492,7 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
     stepMs: fc.constantFrom(0, 0, 0, 0, 0, -1, 1, -DAY_MS, DAY_MS),
     dice: fc.double({ min: 0, max: 0.999, noNaN: true }),
   }),
-  { minLength: 5, maxLength: 60 },
+  { minLength: 5, maxLength: 60, size: "max" },
 );
 
 const submissions: fc.Arbitrary<Submission> = fc.record({
@@ -562,7 +562,7 @@ function live(submitted: Submission, life: readonly Step[], judge: (passage: Pas
 function always(judge: (passage: Passage) => void): void {
   fc.assert(
     fc.property(submissions, steps, (submitted, life) => live(submitted, life, judge)),
-    { numRuns: 400 },
+    { numRuns: 250 },
   );
 }
 

@@ -18,7 +18,7 @@ import { listJobs } from "./list.ts";
 import { cancelJob, getStatus } from "./monitor.ts";
 import { addMethodGuard, addPages, errorHandler } from "./problems.ts";
 import { sendProblem } from "./reply.ts";
-import { getResult } from "./result.ts";
+import { getResult, type ResultParams } from "./result.ts";
 import { submit, submitWithId } from "./submit.ts";
 
 export type { HttpLog, HttpOptions } from "./door.ts";
@@ -57,10 +57,11 @@ export function plugin(options: HttpOptions): FastifyPluginAsync {
       { method: ["PUT"], scope: "submit", handle: (request, reply) => submitWithId(door, request, reply) },
       { method: ["DELETE"], scope: "cancel", handle: (request, reply) => cancelJob(door, request, reply) },
     ]);
-    addResource<{ id: string; name?: string }>(instance, door, "/jobs/:id/result", [
+    addResource<ResultParams>(instance, door, "/jobs/:id/result", [
       { method: READ, scope: "read", handle: (request, reply) => getResult(door, request, reply) },
     ]);
-    addResource<{ id: string; name?: string }>(instance, door, "/jobs/:id/result/:name", [
+    // Not `:name`: hosts bound what a parameter may have, Fastify by 100 characters, and names are longer.
+    addResource<ResultParams>(instance, door, "/jobs/:id/result/*", [
       { method: READ, scope: "read", handle: (request, reply) => getResult(door, request, reply) },
     ]);
     addPages(instance, door);

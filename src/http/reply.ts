@@ -69,8 +69,8 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 // without that, the caller could find its connection reset before it has read the refusal.
 function leaveUnread(raw: IncomingMessage, lingerMs: number): void {
   if (raw.complete || !hasBody(raw)) return;
-  const { socket } = raw;
-  const timer = setTimeout(() => socket.destroy(), lingerMs);
+  // Of the request, not of its socket: what a host of another kind hands over may have none.
+  const timer = setTimeout(() => raw.destroy(), lingerMs);
   timer.unref();
   const clear = () => clearTimeout(timer);
   raw.once("end", clear).once("close", clear);

@@ -7,9 +7,10 @@ import { type Answer, answerResult } from "../protocol/answer.ts";
 import { type Door, identityOf } from "./door.ts";
 import { sendAnswer, sendHead, sendProblem } from "./reply.ts";
 
-interface ResultParams {
+export interface ResultParams {
   readonly id: string;
-  readonly name?: string;
+  /** The name of one of its files. */
+  readonly "*"?: string;
 }
 
 /** Answers with the result of a job, or with one of its files. */
@@ -18,7 +19,7 @@ export async function getResult(
   request: FastifyRequest<{ Params: ResultParams }>,
   reply: FastifyReply,
 ): Promise<void> {
-  const { id, name = null } = request.params;
+  const { id, "*": name = null } = request.params;
   const view = await door.jobs.get(identityOf(request), id);
   const { headers } = request.raw;
   const asked = {

@@ -45,6 +45,10 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
   });
 
   return {
+    async withdraw(worker) {
+      await store.write({ do: "withdraw", worker });
+    },
+
     async claim(request) {
       const written = await store.write({ do: "claim", ...request });
       if (!("did" in written)) throw new Error(`A claim was refused as ${written.refused}.`);

@@ -56,7 +56,9 @@ export function findModule(module: string | URL, from: string, name: string): UR
 function sentenceOf(error: unknown, path: string): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "ERR_UNKNOWN_FILE_EXTENSION") {
-    return `This Node can't run ${path} as it is: use Node 22.18 or later, or write it in JavaScript.`;
+    // It may be one that the file imports.
+    const which = / for (\S+)$/m.exec(message)?.[1] ?? path;
+    return `This Node can't run ${which} as it is: use Node 22.18 or later, or write it in JavaScript.`;
   }
   return `${path} can't be loaded: ${message.split("\n", 1)[0]?.replace(/\.?$/, ".")}`;
 }

@@ -6,35 +6,66 @@ import type { Event } from "../core/event.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { Embedded } from "./embedded/embedded.ts";
 import type { Row, Rows } from "./embedded/rows.ts";
-import type { Answer, Listener, ListFilter, Query, Store, Write, WrittenOf } from "./store.ts";
+import { type Late, Standing } from "./embedded/standing.ts";
+import type {
+  Answer,
+  ClaimWrite,
+  Listener,
+  ListFilter,
+  Query,
+  Store,
+  Write,
+  Written,
+  WrittenOf,
+} from "./store.ts";
 import { StoreUnavailable } from "./store.ts";
 
-const HOLD_EVERY_MS = 500;
+const LOOK_EVERY_MS = 50;
 
 /** Opens an empty store that lives as long as the process. Its durability is said to be `process`, but a restart empties it. */
 export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): Store {
   const embedded = new Embedded(new MapRows(), { row: 1, seq: 1 });
   const listeners = new Set<Listener>();
+  const standing = new Standing();
+  const waiting = new Map<number, (written: Written) => void>();
   let closed = false;
 
+  const answer = (late: readonly Late[]) => {
+    for (const [number, written] of late) {
+      waiting.get(number)?.(written);
+      waiting.delete(number);
+    }
+  };
   const commit = <T>(work: () => T): T => {
     embedded.begin();
-    const answer = work();
+    const done = work();
+    const served = standing.serve(embedded, clock.moment());
     const events = embedded.end();
+    standing.answered(served);
+    answer(served);
     if (events.length > 0) for (const listener of listeners) listener(events);
-    return answer;
+    return done;
   };
-  const hold = setInterval(() => {
-    if (embedded.holds) commit(() => embedded.renew(clock.moment()));
-  }, HOLD_EVERY_MS);
-  hold.unref();
+  const looking = setInterval(() => {
+    const { now } = clock.moment();
+    if (embedded.holds || (standing.size > 0 && embedded.isDue(now)))
+      commit(() => embedded.renew(clock.moment()));
+    answer(standing.end(now));
+  }, LOOK_EVERY_MS);
+  looking.unref();
 
   return {
     durability: "process",
     name: "memory",
     async write<W extends Write>(write: W) {
       if (closed) throw new StoreUnavailable("The store is closed.");
-      return commit(() => embedded.apply(write, clock.moment())) as WrittenOf<W>;
+      const written = commit(() => embedded.apply(write, clock.moment()));
+      if (write.do === "withdraw") answer(standing.end(Number.NEGATIVE_INFINITY, write.worker));
+      if (!standing.waits(write, written)) return written as WrittenOf<W>;
+      const number = standing.add(write as ClaimWrite, clock.moment().now);
+      return await new Promise<WrittenOf<W>>((resolve) => {
+        waiting.set(number, resolve as (written: Written) => void);
+      });
     },
     async read<Q extends Query>(query: Q) {
       if (closed) throw new StoreUnavailable("The store is closed.");
@@ -46,7 +77,8 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
     },
     async close() {
       closed = true;
-      clearInterval(hold);
+      clearInterval(looking);
+      answer(standing.end(Number.POSITIVE_INFINITY));
     },
   };
 }

@@ -51,8 +51,16 @@ export interface ClaimWrite {
   readonly limit: number;
   /** Attempts this worker runs already: while there are any it gets no suspect (a job that lost a worker). */
   readonly running: number;
+  /** Without work, how long to wait for some. Default 0: it is answered at once. */
+  readonly waitMs?: number;
   /** The worker lives in this process: the store renews the lease by itself, off the handler's thread. */
   readonly held: boolean;
+}
+
+/** Answers the worker's claim that waits, if there is one, with nothing. */
+export interface WithdrawWrite {
+  readonly do: "withdraw";
+  readonly worker: string;
 }
 
 /** How an attempt is addressed: the number is the fence. */
@@ -100,6 +108,7 @@ export interface PauseWrite {
 export type Write =
   | SubmitWrite
   | ClaimWrite
+  | WithdrawWrite
   | HeartbeatWrite
   | SettleWrite
   | CancelWrite
@@ -160,7 +169,7 @@ export type WrittenOf<W extends Write> =
         ? Extract<Written, { did: "claim" }>
         : W extends SweepWrite
           ? Extract<Written, { did: "sweep" }>
-          : W extends LearnWrite | PauseWrite
+          : W extends LearnWrite | PauseWrite | WithdrawWrite
             ? Extract<Written, { did: "nothing" }>
             : W extends CancelWrite
               ? Extract<Written, { did: "cancel" }>

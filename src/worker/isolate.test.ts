@@ -245,6 +245,27 @@ describe.each(["thread", "process"] as const)("a handler in a %s", (isolate) => 
     expect(await who(id)).not.toEqual(first);
   });
 
+  it("does not keep a program from ending, nor lets it end before the worker has stopped", async () => {
+    const url = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
+    const script = `
+      const { startWorking } = await import(${url("../../test/working.ts")});
+      const { defineOperation } = await import(${url("../core/operation.ts")});
+      const operation = defineOperation({ name: "work", input: {} });
+      const working = await startWorking({
+        handlers: [[operation, { module: new URL(${url("../../test/isolated-handler.ts")}), isolate: "${isolate}" }]],
+      });
+      await working.end(await working.submit(operation, { do: "tell" }));
+      await working.close();
+      process.stdout.write("closed");
+    `;
+    child = spawn(process.execPath, [...process.execArgv, "--input-type=module", "--eval", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const said = text(child.stdout as Readable);
+    expect(await once(child, "exit")).toEqual([0, null]);
+    expect(await said).toBe("closed");
+  });
+
   it("fails plainly where its module can't be loaded or has no handler", async () => {
     const operation = defineOperation({ name: "broken", input: {}, retry: { attempts: 1 } }) as Operation;
     for (const [module, detail] of [

@@ -5,9 +5,9 @@
 // SIGKILL. CRASH_AT is `point#nth`; it counts from SIGUSR2 on.
 
 import { openSync, writeSync } from "node:fs";
-import { type OutgoingMessage, ServerResponse } from "node:http";
+import type { OutgoingMessage, ServerResponse } from "node:http";
 import { getEnvironmentData, isMainThread, type Serializable, setEnvironmentData } from "node:worker_threads";
-import Database from "better-sqlite3";
+import type Database from "better-sqlite3";
 import type { Point } from "./plan.ts";
 
 type Execute = (...values: unknown[]) => Database.RunResult;
@@ -21,9 +21,9 @@ let seen = 0;
 
 if (isMainThread) {
   process.on("SIGUSR2", () => Atomics.store(armed, 0, 1));
-  wrapReplies();
+  wrapReplies((await import("node:http")).ServerResponse);
 } else {
-  wrapStatements();
+  wrapStatements((await import("better-sqlite3")).default);
 }
 
 function shared(): Int32Array {
@@ -48,15 +48,15 @@ function die(point: Point): never {
 }
 
 /** The transactions: what one holds is told by the rows that it writes. */
-function wrapStatements(): void {
+function wrapStatements({ prototype }: typeof Database): void {
   const inside = new Set<"accept" | "claim" | "settle">();
   const enter = (what: "accept" | "claim" | "settle") => {
     if (inside.has(what)) return;
     inside.add(what);
     if (what !== "claim") say(`in ${what}`);
   };
-  const prepare = Database.prototype.prepare;
-  Database.prototype.prepare = function (this: Database.Database, sql: string) {
+  const { prepare } = prototype;
+  prototype.prepare = function (this: Database.Database, sql: string) {
     const statement = prepare.call(this, sql);
     const run = statement.run.bind(statement) as Execute;
     if (sql === "COMMIT") {
@@ -87,12 +87,9 @@ function wrapStatements(): void {
 }
 
 /** The replies: what becomes of a 202 that is durable. */
-function wrapReplies(): void {
-  const end = ServerResponse.prototype.end;
-  ServerResponse.prototype.end = function (
-    this: ServerResponse,
-    ...values: Parameters<OutgoingMessage["end"]>
-  ) {
+function wrapReplies({ prototype }: typeof ServerResponse): void {
+  const { end } = prototype;
+  prototype.end = function (this: ServerResponse, ...values: Parameters<OutgoingMessage["end"]>) {
     const isAccept = this.statusCode === 202 && this.req.method !== "DELETE";
     if (!isAccept) return end.apply(this, values);
     reach("accept-before-reply");

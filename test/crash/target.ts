@@ -21,7 +21,12 @@ export function startTarget(program: string, folder: string, crashAt = ""): Targ
   const diary = join(folder, `diary-${process.pid}-${++started}`);
   const points = join(dirname(program), program.includes("/controls/") ? "../points.js" : "points.js");
   const server = startTied([process.execPath, "--import", points, program, folder], {
-    environment: { CRASH_DIARY: diary, CRASH_AT: crashAt, NODE_OPTIONS: "" },
+    environment: {
+      CRASH_DIARY: diary,
+      CRASH_AT: crashAt,
+      NODE_OPTIONS: "",
+      NODE_COMPILE_CACHE: join(dirname(points), "cache"),
+    },
   });
   const port = server.line("ready ").then(Number);
   port.catch(() => {});

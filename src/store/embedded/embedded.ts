@@ -134,6 +134,9 @@ export class Embedded {
         return this.#submit(write, moment);
       case "claim":
         return this.#claim(write, moment);
+      case "withdraw":
+        // Who holds the claims that wait answers them.
+        return NOTHING;
       case "heartbeat":
         return this.#attempt(write, moment);
       case "settle":
@@ -209,6 +212,11 @@ export class Embedded {
           return row !== null && row.job.goneAt === null;
         });
     }
+  }
+
+  /** Whether a queued job has come due since the lines were last looked at. */
+  isDue(now: number): boolean {
+    return (this.#roster.due.nextAt() ?? Number.POSITIVE_INFINITY) <= now;
   }
 
   /** Whether a lease is held here that is due to be renewed. */

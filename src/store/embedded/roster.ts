@@ -33,8 +33,8 @@ interface Priority {
 interface Waiting {
   /** Highest priority first. */
   readonly priorities: Priority[];
-  /** Jobs that lost a worker, by row: each is tried again alone. */
-  readonly suspects: Set<number>;
+  /** Jobs that lost a worker: each is tried again alone. */
+  readonly suspects: Line;
 }
 
 interface Desk extends Waiting {
@@ -102,13 +102,12 @@ export class Roster {
   suspect(operation: string): number {
     const desk = this.#desks.get(operation);
     if (desk === undefined || desk.paused) return 0;
-    for (const row of desk.suspects) return row;
-    return 0;
+    return desk.suspects.first()?.row ?? 0;
   }
 
   /** Takes a job out of the line until another one of its owner ends. */
   park(job: Job): void {
-    const isSuspect = this.#desk(job.operation).suspects.delete(job.row);
+    const isSuspect = this.#desk(job.operation).suspects.remove(job.turn, job.row);
     if (!isSuspect && !this.#unline(job)) return;
     let parked = this.#parked.get(job.owner);
     if (parked === undefined) {
@@ -117,16 +116,16 @@ export class Roster {
     }
     let waiting = parked.get(job.operation);
     if (waiting === undefined) {
-      waiting = { priorities: [], suspects: new Set() };
+      waiting = { priorities: [], suspects: new Line() };
       parked.set(job.operation, waiting);
     }
-    if (isSuspect) waiting.suspects.add(job.row);
-    else this.#priority(waiting, job.policy.priority).line.add(job.turn, job.row);
+    const line = isSuspect ? waiting.suspects : this.#priority(waiting, job.policy.priority).line;
+    line.add(job.turn, job.row);
   }
 
   /** Takes a job out of the line that is not due any more, for the clock was set back. */
   wait(job: Job): void {
-    if (this.#desk(job.operation).suspects.delete(job.row) || this.#unline(job))
+    if (this.#desk(job.operation).suspects.remove(job.turn, job.row) || this.#unline(job))
       this.due.add(job.dueAt, job.row);
   }
 
@@ -161,7 +160,7 @@ export class Roster {
     if (job.status !== "queued") return null;
     const desk = this.#desks.get(job.operation);
     if (desk === undefined) return null;
-    if (desk.suspects.has(job.row)) return [...desk.suspects].indexOf(job.row) + 1;
+    if (desk.suspects.has(job.turn, job.row)) return desk.suspects.rank(job.turn, job.row) + 1;
     if (!this.#priority(desk, job.policy.priority).line.has(job.turn, job.row)) return null;
     return this.place(job.operation, job.policy.priority, job.turn, job.row);
   }
@@ -169,7 +168,7 @@ export class Roster {
   /** The place that a turn has, or would have. */
   place(operation: string, priority: number, turn: number, row: number): number {
     const desk = this.#desk(operation);
-    let before = desk.suspects.size;
+    let before = desk.suspects.length;
     for (const other of desk.priorities) {
       if (other.priority > priority) before += other.line.length;
       else return before + 1 + (other.priority === priority ? other.line.rank(turn, row) : 0);
@@ -194,7 +193,7 @@ export class Roster {
     if (job.status === "queued") {
       desk.queued--;
       this.#waiting--;
-      if (!desk.suspects.delete(job.row) && !this.#unline(job)) this.#leaveParked(job);
+      if (!desk.suspects.remove(job.turn, job.row) && !this.#unline(job)) this.#leaveParked(job);
       // It may have been called from its parked fellows to a turn that it does not take.
       else if (after?.status !== "processing") this.#unpark(job.owner);
     } else {
@@ -240,7 +239,7 @@ export class Roster {
     const desk = this.#desk(job.operation);
     if (this.#isParked(job)) return;
     if (job.crashes > 0 && !job.policy.isolated) {
-      desk.suspects.add(job.row);
+      desk.suspects.add(job.turn, job.row);
       return;
     }
     const { line } = this.#priority(desk, job.policy.priority);
@@ -263,15 +262,16 @@ export class Roster {
     if (parked === undefined) return;
     for (const [operation, waiting] of parked) {
       const desk = this.#desk(operation);
-      const [suspect] = waiting.suspects;
       const place = waiting.priorities.find(({ line }) => line.length > 0);
-      const first = place?.line.first();
-      if (suspect !== undefined) {
-        waiting.suspects.delete(suspect);
-        desk.suspects.add(suspect);
-      } else if (place !== undefined && first) {
-        place.line.remove(first.turn, first.row);
-        this.#priority(desk, place.priority).line.add(first.turn, first.row);
+      const suspect = waiting.suspects.first();
+      const first = suspect ?? place?.line.first() ?? null;
+      if (first !== null) {
+        const [from, to] =
+          suspect !== null || place === undefined
+            ? [waiting.suspects, desk.suspects]
+            : [place.line, this.#priority(desk, place.priority).line];
+        from.remove(first.turn, first.row);
+        to.add(first.turn, first.row);
       }
       this.#tidy(owner, operation, waiting);
     }
@@ -281,7 +281,7 @@ export class Roster {
     const waiting = this.#parked.get(job.owner)?.get(job.operation);
     if (waiting === undefined) return false;
     return (
-      waiting.suspects.has(job.row) ||
+      waiting.suspects.has(job.turn, job.row) ||
       this.#priority(waiting, job.policy.priority).line.has(job.turn, job.row)
     );
   }
@@ -289,14 +289,14 @@ export class Roster {
   #leaveParked(job: Job): void {
     const waiting = this.#parked.get(job.owner)?.get(job.operation);
     if (waiting === undefined) return;
-    if (!waiting.suspects.delete(job.row))
+    if (!waiting.suspects.remove(job.turn, job.row))
       this.#priority(waiting, job.policy.priority).line.remove(job.turn, job.row);
     this.#tidy(job.owner, job.operation, waiting);
   }
 
   // Forgets that anything was parked where nothing is any more.
   #tidy(owner: string, operation: string, { suspects, priorities }: Waiting): void {
-    if (suspects.size > 0 || priorities.some(({ line }) => line.length > 0)) return;
+    if (suspects.length > 0 || priorities.some(({ line }) => line.length > 0)) return;
     const parked = this.#parked.get(owner);
     if (parked?.delete(operation) && parked.size === 0) this.#parked.delete(owner);
   }
@@ -306,7 +306,7 @@ export class Roster {
     if (desk === undefined) {
       desk = {
         priorities: [],
-        suspects: new Set(),
+        suspects: new Line(),
         queued: 0,
         processing: 0,
         paused: false,

@@ -35,6 +35,7 @@ import {
   type Reply,
   type Request,
   unflattenRow,
+  type Waits,
 } from "./wire.ts";
 import type { WriterData } from "./writer.ts";
 
@@ -83,6 +84,8 @@ class Sqlite implements Store {
   readonly #sender = new PolicySender();
   readonly #policies = new Map<number, Policy>();
   readonly #incoming: Policies;
+  /** Claims that wait for work, by the writer's number. */
+  readonly #waiting = new Map<number, Asked<Write>>();
   readonly #lists = new Map<number, Asked<ListFilter>>();
   readonly #onBroken: (error: Error) => void;
   #writes: Asked<Write>[] = [];
@@ -135,6 +138,8 @@ class Sqlite implements Store {
   async #close(): Promise<void> {
     // What was given before is still written.
     while (this.#isUnderWay || this.#isScheduled) await new Promise<void>((done) => (this.#idle = done));
+    for (const { reject } of this.#waiting.values()) reject(new StoreUnavailable("The store is closed."));
+    this.#waiting.clear();
     await Promise.all([stopThread(this.#writer), stopThread(this.#reader)]);
     for (const { reject } of this.#lists.values()) reject(new StoreUnavailable("The store is closed."));
     this.#lists.clear();
@@ -188,6 +193,7 @@ class Sqlite implements Store {
       this.#answerWrites(reply);
       this.#answerReads(reply);
     }
+    this.#answerLate(reply);
     if (reply.events.length > 0) {
       const events = unflattenEvents(reply.events);
       for (const listener of this.#listeners) listener(events);
@@ -202,8 +208,18 @@ class Sqlite implements Store {
     this.#sentWrites = [];
     const failure = reply.unavailable ?? reply.broken;
     for (const [index, { asking, resolve, reject }] of asked.entries()) {
+      const written = reply.written[index];
       if (failure !== undefined) reject(new StoreUnavailable(failure));
-      else resolve(this.#written(asking, reply.written[index]) as never);
+      else if (isWaits(written)) this.#waiting.set(written[1], asked[index] as Asked<Write>);
+      else resolve(this.#written(asking, written) as never);
+    }
+  }
+
+  #answerLate(reply: Reply): void {
+    for (const [number, written] of reply.late) {
+      const asked = this.#waiting.get(number);
+      this.#waiting.delete(number);
+      asked?.resolve(this.#written(asked.asking, written) as never);
     }
   }
 
@@ -265,6 +281,8 @@ class Sqlite implements Store {
     this.#isUnderWay = false;
     const asked = [this.#sentWrites, this.#sentReads, this.#writes, this.#reads, [...this.#lists.values()]];
     const pending = asked.flat();
+    for (const { reject } of this.#waiting.values()) reject(new StoreUnavailable(error.message));
+    this.#waiting.clear();
     for (const { reject } of pending) reject(new StoreUnavailable(error.message));
     this.#sentWrites = [];
     this.#sentReads = [];
@@ -275,6 +293,10 @@ class Sqlite implements Store {
     // That the threads end when they were asked to is no breakage.
     if (this.#closed === null || pending.length > 0) this.#onBroken(error);
   }
+}
+
+function isWaits(written: unknown): written is Waits {
+  return Array.isArray(written) && written[0] === "waits";
 }
 
 // The writer decided; the same command at the same moment gives the same job here, without sending it across.

@@ -21,6 +21,8 @@ export interface Request {
 export interface Reply {
   readonly written: readonly unknown[];
   readonly answers: readonly unknown[];
+  /** Claims that waited, by their number, with their answer. */
+  readonly late: readonly (readonly [number: number, written: unknown])[];
   readonly events: readonly (string | number)[];
   readonly policies: readonly (readonly [number, Policy])[];
   /** The batch was not kept, or it can't be known. */
@@ -122,6 +124,9 @@ export type FreshSubmit = readonly [
   position: number | null,
   waitingFor: string | null,
 ];
+
+/** A claim waits for work; it is answered later, under this number. */
+export type Waits = ["waits", number: number];
 
 export function flattenRow(row: Row, policies: Policies): Column[] {
   return [...given(row, policies), ...current(row.job), ...contents(row.job)];

@@ -9,11 +9,12 @@ import type { Event } from "../../core/event.ts";
 import type { Policy } from "../../core/job.ts";
 import { createClock } from "../clock.ts";
 import { Embedded } from "../embedded/embedded.ts";
-import type { Sight, Written } from "../store.ts";
+import { type Late, Standing } from "../embedded/standing.ts";
+import type { ClaimWrite, Sight, Write, Written } from "../store.ts";
 import { StoreUnavailable, StoreUnusable } from "../store.ts";
 import { type DatabaseOptions, openDatabase, translate } from "./database.ts";
 import { flattenEvents, Table } from "./table.ts";
-import { flattenRow, flattenWritten, type Reply, type Request, unflattenWrite } from "./wire.ts";
+import { flattenRow, flattenWritten, type Reply, type Request, unflattenWrite, type Waits } from "./wire.ts";
 
 /** How soon another process's commit is seen, at the latest. */
 const LOOK_EVERY_MS = 50;
@@ -105,6 +106,9 @@ function serve(): void {
     }
   };
 
+  const standing = new Standing();
+  let late: readonly Late[] = NONE;
+
   const transact = (work: () => readonly Written[]): readonly Written[] => {
     let began = false;
     try {
@@ -113,8 +117,11 @@ function serve(): void {
       embedded.begin();
       began = true;
       const written = work();
+      const served = standing.serve(embedded, clock.moment());
       const events = embedded.end();
       commit.run();
+      standing.answered(served);
+      late = served;
       seen += events.length;
       if (untold.length === 0) untold = events as Event[];
       else for (const event of events) untold.push(event);
@@ -134,12 +141,14 @@ function serve(): void {
       written: NONE,
       answers: NONE,
       ...reply,
+      late: late.map(([number, written]) => [number, flattenWritten(written, outgoing)] as const),
       events: untold.length === 0 ? NONE : flattenEvents(untold),
       policies: fresh,
       isAnswer,
     };
     fresh = [];
     untold = [];
+    late = NONE;
     port.postMessage(message);
   };
 
@@ -169,10 +178,17 @@ function serve(): void {
     const reply: { -readonly [K in keyof Reply]?: Reply[K] } = {};
     if (request.writes.length > 0) {
       try {
-        const written = transact(() =>
-          request.writes.map((write) => embedded.apply(unflattenWrite(write, policies), clock.moment())),
-        );
-        reply.written = written.map((one) => flattenWritten(one, outgoing));
+        const writes = request.writes.map((write) => unflattenWrite(write, policies));
+        const written = transact(() => writes.map((write) => embedded.apply(write, clock.moment())));
+        reply.written = written.map((one, at) => {
+          const write = writes[at] as Write;
+          if (!standing.waits(write, one)) return flattenWritten(one, outgoing);
+          return ["waits", standing.add(write as ClaimWrite, clock.moment().now)] satisfies Waits;
+        });
+        for (const write of writes) {
+          if (write.do === "withdraw")
+            late = [...late, ...standing.end(Number.NEGATIVE_INFINITY, write.worker)];
+        }
       } catch (error) {
         const broken = breakage(error);
         if (broken === null) reply.unavailable = translate(error, file).message;
@@ -203,7 +219,11 @@ function serve(): void {
   const looking = setInterval(() => {
     try {
       catchUpAlone();
-      if (untold.length > 0) send({}, false);
+      const { now } = clock.moment();
+      // A job came due, or another process made work, while a claim waits.
+      if (standing.size > 0 && (untold.length > 0 || embedded.isDue(now))) transact(() => NONE);
+      late = [...late, ...standing.end(now)];
+      if (untold.length > 0 || late.length > 0) send({}, false);
       restartLog();
     } catch (error) {
       // What can't be read now is read with the next request, which also says why it can't.
