@@ -1,7 +1,7 @@
 // Promises A, B, C, D4 and G3 on the SQLite store, under kill -9 of real processes; and the checker under servers that break them.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Build, build } from "./crash/build.ts";
-import type { ViolationKind } from "./crash/checker.ts";
+import type { ViolationKind } from "./crash/evidence.ts";
 import { type CrashReport, runCrash } from "./crash/harness.ts";
 import type { RoundName } from "./crash/rounds.ts";
 

@@ -106,6 +106,9 @@ export interface RawOptions {
   readonly enough?: (received: string) => boolean;
 }
 
+// Compiling schemas is the dearest part of opening a door.
+const READY = readyOperations(OPERATIONS);
+
 /** Opens a door. To be closed. */
 export async function openTestDoor(options: DoorOptions = {}): Promise<OpenDoor> {
   const folder = await mkdtemp(join(tmpdir(), "coatcheck-door-"));
@@ -113,7 +116,7 @@ export async function openTestDoor(options: DoorOptions = {}): Promise<OpenDoor>
   const now = () => clock.moment().now;
   const store = openMemory({ clock });
   const blobs = await openFileBlobs(folder);
-  const operations = readyOperations(OPERATIONS);
+  const operations = READY;
   const ledger = await createLedger({ store, operations, blobs, now });
   const keys = { ada: createApiKey(), bob: createApiKey(), submitter: createApiKey() };
   const logs: { level: string; message: string }[] = [];

@@ -50,6 +50,8 @@ export async function start({ port = 0, store = "sqlite:./data/mounting.db", jso
       const closed = once(server, "close");
       server.close();
       await desk.close();
+      // Who is still connected by now only listens, or downloads.
+      server.closeAllConnections();
       await closed;
     },
   };

@@ -9,7 +9,8 @@ import { compress, gzip } from "./gzip.ts";
 import { signedIn, type User } from "./users.ts";
 
 export async function start({ port = 0, store = "sqlite:./data/mounting.db" } = {}) {
-  const app = Fastify();
+  // Closing would wait for connections that browsers only keep in stock.
+  const app = Fastify({ forceCloseConnections: true });
 
   // The app's own sign-in, and what it has found out.
   const users = new WeakMap<FastifyRequest["raw"], User>();

@@ -3,6 +3,7 @@
 //   node --import ./scripts/typescript.js examples/mounting/hono.ts
 
 import { once } from "node:events";
+import type { Server } from "node:http";
 import { fileURLToPath } from "node:url";
 import { serve } from "@hono/node-server";
 import { coatcheck } from "coatcheck";
@@ -28,7 +29,7 @@ export async function start({ port = 3000, store = "sqlite:./data/mounting.db" }
   app.all("/slow/*", ({ req }) => desk.fetch(req.raw));
   app.get("/", (context) => context.text("The app's own page"));
 
-  const server = serve({ fetch: app.fetch, port, hostname: "127.0.0.1" });
+  const server = serve({ fetch: app.fetch, port, hostname: "127.0.0.1" }) as Server;
   await once(server, "listening");
   return {
     url,
@@ -36,6 +37,8 @@ export async function start({ port = 3000, store = "sqlite:./data/mounting.db" }
       const closed = once(server, "close");
       server.close();
       await desk.close();
+      // Who is still connected by now only listens, or downloads.
+      server.closeAllConnections();
       await closed;
     },
   };

@@ -59,6 +59,4 @@ export interface Attempts {
   settle(ref: AttemptRef, outcome: AttemptOutcome): Promise<{ readonly status: Status } | LeaseLost>;
   /** Tells of attempts that were asked to stop or that are no longer theirs. Returns a function that ends it. */
   onStop(listener: (ref: AttemptRef, why: "canceled" | "lease-lost") => void): () => void;
-  /** Tells when there may be work of these operations: something was queued, came due, or made room. */
-  onWork(operations: ReadonlySet<string>, listener: () => void): () => void;
 }

@@ -1,6 +1,7 @@
 // The standalone server's Fastify: every socket bounded, every refusal a problem document, also of what no route ever sees.
 
 import { METHODS, STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { type ProblemDocument, type ProblemName, problem, publishProblem } from "../core/problem.ts";
@@ -68,8 +69,24 @@ export function createApp(options: AppOptions): FastifyInstance {
       app.addHttpMethod(method, { hasBody: true });
   }
   let closing = false;
+  let reaping: NodeJS.Timeout | undefined;
+  const sockets = new Set<Socket>();
+  app.server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   app.addHook("preClose", (done) => {
     closing = true;
+    // Node ends the connections that are idle when a server closes, and keeps those that become idle after, and those
+    // that never brought a byte: browsers connect ahead of need.
+    reaping = setInterval(() => {
+      app.server.closeIdleConnections();
+      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+    }, REAP_EVERY_MS);
+    done();
+  });
+  app.addHook("onClose", (_app, done) => {
+    clearInterval(reaping);
     done();
   });
   app.addHook("onRequest", (request, reply, done) => {
@@ -86,6 +103,8 @@ export function createApp(options: AppOptions): FastifyInstance {
   });
   return app;
 }
+
+const REAP_EVERY_MS = 20;
 
 /** What is wrong with a request before its route is looked at; null where nothing is. */
 function refuseRequest(

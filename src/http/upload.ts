@@ -199,11 +199,13 @@ function readForm(
     boy.on(
       "file",
       (_field: string, stream: Readable, filename: string | undefined, _encoding: string, type: string) => {
-        part = stream;
         stream.on("error", () => {
           // Busboy only tells of a form that breaks off; whoever destroys the stream says why elsewhere.
           if (!stream.destroyed) refuse(malformed("The multipart body breaks off."));
         });
+        // What was read before the refusal is still taken apart.
+        if (stopped) return stream.destroy();
+        part = stream;
         const essence = parseMediaType(type)?.essence ?? "";
         if (!acceptsType(file.types, essence)) return refuse(unacceptable(file));
         const name = sanitizeFilename(filename ?? "", "upload");

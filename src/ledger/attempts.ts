@@ -1,7 +1,6 @@
 // The worker's side of the ledger: `Attempts` over a store.
 
 import type { AttemptRef, Attempts } from "../core/attempts.ts";
-import type { Event } from "../core/event.ts";
 import type { Store } from "../store/store.ts";
 import type { Estimates } from "./estimates.ts";
 import { endsJob, type Feed } from "./feed.ts";
@@ -88,16 +87,5 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
       stops.add(listener);
       return () => stops.delete(listener);
     },
-
-    onWork(operations, listener) {
-      return feed.listen((event) => {
-        if (mayMakeWork(event) && (operations.has(event.operation) || event.kind !== "queued")) listener();
-      });
-    },
   };
-}
-
-// Something was queued, or something ended and made room for an owner who runs as many as he may.
-function mayMakeWork({ kind }: Event): boolean {
-  return kind === "queued" || kind === "retrying" || endsJob(kind);
 }

@@ -4,20 +4,22 @@
 import { hkdfSync, randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { FastifyPluginAsync } from "fastify";
 import type { Logger } from "pino";
 import type { Blobs } from "../blob/blobs.ts";
 import { openFileBlobs } from "../blob/file.ts";
 import { type Operations, readyOperations } from "../core/operations.ts";
 import { createAccess, type ReadyAccess } from "../http/access.ts";
-import { plugin } from "../http/plugin.ts";
+import { describe } from "../http/describe.ts";
+import { type HttpOptions, plugin } from "../http/plugin.ts";
 import { readTiers, type Tiers } from "../http/tiers.ts";
 import { createLedger, type Ledger } from "../ledger/ledger.ts";
 import { openMemory } from "../store/memory.ts";
 import { openSqlite } from "../store/sqlite/sqlite.ts";
 import type { Store } from "../store/store.ts";
 import { createLog, logTransitions } from "../telemetry/log.ts";
+import { VERSION } from "../version.ts";
 import { asRegistered, type Registered } from "../worker/registered.ts";
 import { createWorker, type Worker } from "../worker/worker.ts";
 import type { DeskOptions } from "./desk.ts";
@@ -30,8 +32,8 @@ export interface Parts {
   readonly access: ReadyAccess;
   readonly tiers: Tiers;
   readonly log: Logger;
-  /** The routes below `publicUrl`. */
-  routes(publicUrl: () => string): FastifyPluginAsync;
+  /** The routes below `publicUrl`, with the document that describes them. `health`: whether the app has `/health`. */
+  routes(publicUrl: () => string, how: { readonly health: boolean }): FastifyPluginAsync;
   /** Starts working where handlers are registered. */
   work(): void;
   close(graceMs: number): Promise<void>;
@@ -55,7 +57,7 @@ export async function assemble(
   const { store, folder } = await openStore(options, log);
   const temporary = options.files === undefined && folder === null;
   const files =
-    options.files ?? (temporary ? await mkdtemp(join(tmpdir(), "coatcheck-")) : join(folder ?? ".", "files"));
+    options.files ?? join(temporary ? await mkdtemp(join(tmpdir(), "coatcheck-")) : (folder ?? "."), "files");
   let blobs: Blobs;
   try {
     blobs = await openFileBlobs(files);
@@ -71,7 +73,7 @@ export async function assemble(
     ...(options.clock === undefined ? {} : { now: nowOf(options.clock) }),
   });
   ledger.listen((event) => logTransitions(log, event));
-  const worker = handlers.size === 0 ? null : startable(ledger, operations, blobs, handlers, log);
+  const worker = handlers.size === 0 ? null : workerOf(ledger, operations, blobs, handlers, log, files);
   const cursorKey = derive(await store.read({ get: "secret" }), "cursors");
   return {
     operations,
@@ -80,15 +82,20 @@ export async function assemble(
     access,
     tiers,
     log,
-    routes: (publicUrl) =>
-      plugin({ jobs: ledger.jobs, operations, blobs, access, cursorKey, log, publicUrl }),
+    routes: (publicUrl, { health }) => {
+      const http: HttpOptions = { jobs: ledger.jobs, operations, blobs, access, cursorKey, log, publicUrl };
+      return async (app) => {
+        await app.register(plugin(http));
+        await app.register(describe(http, { access: access.kind, version: VERSION, health }));
+      };
+    },
     work: () => worker?.start(),
     async close(graceMs) {
       await worker?.stop({ graceMs });
       await ledger.close();
       await store.close();
       await blobs.close();
-      if (temporary) await rm(files, { recursive: true, force: true });
+      if (temporary) await rm(dirname(files), { recursive: true, force: true });
     },
   };
 }
@@ -103,15 +110,27 @@ function accessOf(options: DeskOptions, tiers: Tiers): ReadyAccess {
   });
 }
 
-function startable(
+function workerOf(
   { attempts, jobs }: Ledger,
   operations: Operations,
   blobs: Blobs,
   handlers: ReadonlyMap<string, Registered>,
   log: Logger,
+  files: string,
 ): Worker {
   const name = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
-  return createWorker({ attempts, operations, blobs, handlers, name, address: jobs.address, log });
+  // Beside the files, so that what a handler made there is moved into place, not copied.
+  const scratchFolder = resolve(files, "..", "scratch");
+  return createWorker({
+    attempts,
+    operations,
+    blobs,
+    handlers,
+    name,
+    address: jobs.address,
+    log,
+    scratchFolder,
+  });
 }
 
 function nowOf(clock: NonNullable<DeskOptions["clock"]>): () => number {

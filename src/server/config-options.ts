@@ -56,6 +56,5 @@ export interface ConfigOptions<
   readonly limits?: "on" | "off";
   readonly cors?: { readonly origins?: readonly string[] };
   readonly log?: { readonly level?: LogLevel; readonly pretty?: boolean };
-  readonly trustProxy?: readonly string[];
   readonly shutdownGrace?: Duration;
 }

@@ -33,7 +33,6 @@ export interface Config {
   readonly cors: { readonly origins: readonly string[] };
   /** `pretty` null: on a terminal. */
   readonly log: { readonly level: LogLevel; readonly pretty: boolean | null };
-  readonly trustProxy: readonly string[];
   readonly shutdownGraceMs: number;
 }
 
@@ -112,7 +111,6 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
       level: settings.read("log.level", "info", oneOf(...LOG_LEVELS)),
       pretty: settings.read("log.pretty", null, yesOrNo),
     },
-    trustProxy: settings.read("trustProxy", [], listOf(proxyOf)),
     shutdownGraceMs: settings.read("shutdownGrace", 25_000, graceOf),
   };
   if (access.kind === "open") mistakes.push(...openMistakes(host, origins));
@@ -251,18 +249,6 @@ function originOf(said: unknown, name: string): string {
   if (said === "*") return said;
   if (typeof said === "string" && URL.canParse(said) && new URL(said).origin === said) return said;
   throw new RangeError(`${name} must list origins such as https://app.example, without a path, or "*".`);
-}
-
-const PROXY_NAMES = ["loopback", "linklocal", "uniquelocal"];
-
-function proxyOf(said: unknown, name: string): string {
-  const [address = "", bits, more] = typeof said === "string" ? said.split("/") : [];
-  const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
-  const isRange = most > 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most));
-  if (PROXY_NAMES.includes(said as string) || (isRange && more === undefined)) return said as string;
-  throw new RangeError(
-    `${name} must list IP addresses, CIDRs such as 10.0.0.0/8, or ${PROXY_NAMES.join(", ")}.`,
-  );
 }
 
 function graceOf(said: unknown, name: string): number {

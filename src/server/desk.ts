@@ -64,6 +64,8 @@ export interface IsolatedHandler extends HandlerOptions {
   readonly module: URL | string;
   /** A thread for CPU-heavy work; a process for work that may crash or eat memory. */
   readonly isolate: "thread" | "process";
+  /** Most memory of its JavaScript heap, in MiB. Default 1024. */
+  readonly memoryMb?: number;
 }
 
 /** Operations behind a complete 202 API, to be mounted into an app. */

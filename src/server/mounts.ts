@@ -41,7 +41,7 @@ export function createMounts(parts: () => Promise<Parts>, publicUrl: string | un
         done();
       });
       app.addHook("onReady", async () => work());
-      await app.register(routes(url));
+      await app.register(routes(url, { health: false }));
     },
 
     middleware(request, response, next) {
@@ -95,7 +95,7 @@ async function buildApp(parts: () => Promise<Parts>, url: () => string): Promise
       return true;
     },
   });
-  await app.register(routes(url));
+  await app.register(routes(url, { health: false }));
   await app.ready();
   work();
   return app;

@@ -96,7 +96,6 @@ export const OPTIONS: readonly Option[] = [
   option("cors.origins", "", "Origins whose pages may call, such as `https://app.example`, or `*`"),
   option("log.level", "info", "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`"),
   option("log.pretty", "on a terminal", "Lines for people instead of JSON"),
-  option("trustProxy", "", "Addresses of proxies whose `X-Forwarded-*` is believed: IPs, CIDRs, `loopback`"),
   option("shutdownGrace", "25s", "How long running attempts may take to stop; at most an hour"),
 ];
 
@@ -114,7 +113,6 @@ export const VARIABLES: readonly Variable[] = [
   { name: "COATCHECK_LIMITS", option: "limits" },
   { name: "COATCHECK_CORS_ORIGINS", option: "cors.origins" },
   { name: "COATCHECK_LOG_LEVEL", option: "log.level" },
-  { name: "COATCHECK_TRUST_PROXY", option: "trustProxy" },
   { name: "COATCHECK_SHUTDOWN_GRACE", option: "shutdownGrace" },
 ];
 

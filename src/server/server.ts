@@ -11,6 +11,7 @@ import type { Config, ConfiguredOperation } from "./config.ts";
 import { createDesk, type Desk } from "./desk.ts";
 import { createGuard } from "./guard.ts";
 import { addHealth } from "./health.ts";
+import { keepLocal } from "./local.ts";
 
 export interface RunningServer {
   /** Where it is reached on this machine. */
@@ -41,8 +42,9 @@ export async function startServer(config: Config): Promise<RunningServer> {
     let url = config.publicUrl ?? "";
     const app = createApp({ publicUrl: () => url, log });
     if (config.cors.origins.length > 0) await app.register(cors, corsOptions(config.cors.origins));
+    if (config.access.kind === "open") keepLocal(app, config, () => url);
     const health = addHealth(app, store);
-    await app.register(routes(() => url));
+    await app.register(routes(() => url, { health: true }));
     const listening = await listen(app, config);
     if (config.publicUrl === null) url = listening;
     work();
@@ -51,7 +53,10 @@ export async function startServer(config: Config): Promise<RunningServer> {
       url: listening,
       async close() {
         health.drain();
+        const lingerMs = Math.min(LONGEST_LINGER_MS, config.shutdownGraceMs);
+        const linger = setTimeout(() => app.server.closeAllConnections(), lingerMs);
         await app.close();
+        clearTimeout(linger);
         await desk.close();
         unwatch();
       },
@@ -63,7 +68,13 @@ export async function startServer(config: Config): Promise<RunningServer> {
   }
 }
 
-function register(desk: Desk, { operation, handler, module, isolate, concurrency }: ConfiguredOperation): void {
+// A slow transfer must not use up the time that attempts have to stop: it can be repeated, a download from where it broke off.
+const LONGEST_LINGER_MS = 5_000;
+
+function register(
+  desk: Desk,
+  { operation, handler, module, isolate, concurrency }: ConfiguredOperation,
+): void {
   const options = concurrency === null ? {} : { concurrency };
   if (handler !== null) desk.handle(operation, handler, options);
   else if (module !== null) desk.handle(operation, { module, isolate, ...options });

@@ -61,7 +61,7 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
       if (closed) throw new StoreUnavailable("The store is closed.");
       const written = commit(() => embedded.apply(write, clock.moment()));
       if (write.do === "withdraw") answer(standing.end(Number.NEGATIVE_INFINITY, write.worker));
-      if (!standing.waits(write, written)) return written as WrittenOf<W>;
+      if (!standing.waits(write, written, clock.moment().now)) return written as WrittenOf<W>;
       const number = standing.add(write as ClaimWrite, clock.moment().now);
       return await new Promise<WrittenOf<W>>((resolve) => {
         waiting.set(number, resolve as (written: Written) => void);

@@ -76,7 +76,7 @@ const ALLOWED = new Set([
   // Of a job.
   ...["event", "job", "operation", "owner", "status", "attempt", "seq", "worker", "slots", "reason"],
   // Of a request: see the serializers.
-  ...["req", "res", "err", "error", "reqId", "responseTime", "problem"],
+  ...["req", "res", "err", "error", "reqId", "responseTime", "problem", "instance", "method"],
   // Of the server.
   ...[
     "url",

@@ -1,8 +1,8 @@
 // The worker: has a number of slots for each operation, and keeps them filled with attempts.
 //
-// It claims when a slot is free and there may be work: because the ledger said so, because a claim filled all that was
-// asked for, because a job comes due, or because it has not looked for a second. One claim is under way at a time
-// and asks for all free slots at once. Outcomes are sent without waiting for one another; a store takes them together.
+// While a slot is free it has one claim out, for all free slots at once, which waits at the ledger until there is work: so a
+// job can be accepted and begun by one commit. A claim that waits for less than could be taken by now is withdrawn and
+// made anew. Outcomes are sent without waiting for one another; a store takes them together.
 
 import { availableParallelism, tmpdir } from "node:os";
 import type { Blobs } from "../blob/blobs.ts";
@@ -70,11 +70,11 @@ export function createWorker(options: WorkerOptions): Worker {
 const IN_PROCESS_SLOTS = 10;
 const MAX_FILE_BYTES = 16 * 1024 ** 3;
 
-// In process the ledger tells of all work; this is for clocks that were set and for messages that were lost.
-const LOOK_AGAIN_MS = 1000;
+// How long a claim waits before it is made anew. It also tells the ledger that this worker lives.
+const CLAIM_WAIT_MS = 10_000;
 
-// A job that comes due is not looked for more often than this.
-const LEAST_WAIT_MS = 5;
+// A ledger that answers with nothing before its time is not asked more often than this.
+const LEAST_WAIT_MS = 20;
 
 const FIRST_RETRY_MS = 50;
 const MAX_RETRY_MS = 5000;
@@ -94,7 +94,6 @@ interface Desk {
   running: number;
   /** How many slots the claim under way asks for. */
   asked: number;
-  got: number;
 }
 
 class SlotWorker implements Worker {
@@ -120,9 +119,8 @@ class SlotWorker implements Worker {
   #settled = 0;
   #lost = 0;
 
-  /** There may be work that was not claimed. */
-  #mayHaveWork = false;
   #claiming = false;
+  #withdrawn = false;
   #scheduled = false;
   /** A job that lost a worker is to run alone: nothing is claimed until nothing runs. */
   #draining = false;
@@ -172,23 +170,18 @@ class SlotWorker implements Worker {
     const run: Run = isIsolated(registered)
       ? (input, attempt) => (isolates as Isolates).run(input, attempt)
       : (input, attempt) => registered.handler(input, new Given(attempt));
-    return { name, ready, run, isolates, concurrency, running: 0, asked: 0, got: 0 };
+    return { name, ready, run, isolates, concurrency, running: 0, asked: 0 };
   }
 
   start(): void {
     if (this.#state !== "new") return;
     this.#state = "working";
-    const { attempts, handlers } = this.#options;
+    const { attempts } = this.#options;
     this.#host.await(removeLeftovers(this.#host.scratchFolder));
     this.#unlisten = [
-      // Neither here and now: who tells may be in the middle of a commit.
+      // Not here and now: who tells may be in the middle of a commit.
       attempts.onStop((ref, why) => queueMicrotask(() => this.#find(ref)?.interrupt(why))),
-      attempts.onWork(new Set(handlers.keys()), () => {
-        this.#mayHaveWork = true;
-        this.#claimSoon(queueMicrotask);
-      }),
     ];
-    this.#mayHaveWork = true;
     this.#claim();
   }
 
@@ -214,6 +207,7 @@ class SlotWorker implements Worker {
   async #stop(graceMs: number): Promise<void> {
     this.#state = "stopping";
     clearTimeout(this.#timer);
+    this.#withdraw();
     for (const attempt of this.#attempts.values()) attempt.interrupt("shutting-down");
     await this.#idleWithin(graceMs);
     for (const attempt of [...this.#attempts.values()]) attempt.abandon();
@@ -254,7 +248,7 @@ class SlotWorker implements Worker {
 
   readonly #claim = (): void => {
     this.#scheduled = false;
-    if (this.#state !== "working" || this.#claiming || this.#draining || !this.#mayHaveWork) return;
+    if (this.#state !== "working" || this.#claiming || this.#draining) return;
     const slots = this.#freeSlots();
     const free = Math.min(
       this.#concurrency - this.#running,
@@ -263,8 +257,8 @@ class SlotWorker implements Worker {
       MAX_CLAIM,
     );
     if (slots === null || free <= 0) return;
-    this.#mayHaveWork = false;
     this.#claiming = true;
+    this.#withdrawn = false;
     const sentAt = performance.now();
     const { attempts, name } = this.#options;
     attempts
@@ -273,10 +267,11 @@ class SlotWorker implements Worker {
         slots,
         limit: free,
         running: this.#running + this.#settling,
+        waitMs: CLAIM_WAIT_MS,
         held: this.#host.held,
       })
       .then(
-        (claimed) => this.#take(claimed, free, sentAt),
+        (claimed) => this.#take(claimed, sentAt),
         (error) => this.#refused(error),
       );
   };
@@ -288,7 +283,6 @@ class SlotWorker implements Worker {
     for (let at = 0; at < count; at++) {
       const desk = this.#desks[(this.#first + at) % count] as Desk;
       desk.asked = desk.concurrency - desk.running;
-      desk.got = 0;
       if (desk.asked === 0) continue;
       slots[desk.name] = desk.asked;
       any = true;
@@ -297,25 +291,18 @@ class SlotWorker implements Worker {
     return any ? slots : null;
   }
 
-  #take(claimed: Claimed, limit: number, sentAt: number): void {
-    const { jobs, drain, nextAt } = claimed;
+  #take({ jobs, drain, nextAt }: Claimed, sentAt: number): void {
     const now = performance.now();
     this.#retryMs = FIRST_RETRY_MS;
     this.#claimed += jobs.length;
     this.#draining = drain;
     for (const job of jobs) this.#begin(job, sentAt, now);
-    // A claim that got all that it asked for may have left some.
-    if (jobs.length >= limit || this.#desks.some((desk) => desk.asked > 0 && desk.got >= desk.asked)) {
-      this.#mayHaveWork = true;
-    }
     this.#claiming = false;
-    this.#lookAgain(nextAt);
-    if (this.#draining && this.#running + this.#settling === 0) {
-      // With nothing to wait for, drained is what it is.
-      this.#draining = false;
-      if (jobs.length > 0) this.#mayHaveWork = true;
-    }
-    this.#next();
+    // With nothing to wait for, drained is what it is.
+    if (this.#running + this.#settling === 0) this.#draining = false;
+    const tooSoon = jobs.length === 0 && !this.#withdrawn && nextAt === null && now - sentAt < LEAST_WAIT_MS;
+    if (tooSoon) this.#claimIn(LEAST_WAIT_MS);
+    else this.#next();
   }
 
   #refused(error: unknown): void {
@@ -324,9 +311,8 @@ class SlotWorker implements Worker {
       { err: error, worker: this.#options.name },
       "No work can be claimed now; it is tried again.",
     );
-    this.#lookIn(this.#retryMs);
+    this.#claimIn(this.#retryMs);
     this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
-    this.#tellIdle();
   }
 
   #begin(job: Job, claimedAt: number, now: number): void {
@@ -336,7 +322,6 @@ class SlotWorker implements Worker {
       return;
     }
     if (job.crashes > 0 && !job.policy.isolated) this.#draining = true;
-    desk.got++;
     desk.running++;
     this.#running++;
     // It was claimed again, so the earlier attempt has lost its lease.
@@ -372,19 +357,27 @@ class SlotWorker implements Worker {
     this.#settling--;
     if (this.#draining && !this.#claiming && this.#running + this.#settling === 0) {
       this.#draining = false;
-      this.#mayHaveWork = true;
     }
     this.#next();
   }
 
   #next(): void {
-    if (this.#claiming) return;
-    if (this.#mayHaveWork) {
-      // With nothing left running there is nothing to wait for, and the claim goes out with the outcomes.
-      if (this.#running === 0) this.#claim();
-      else this.#claimSoon(setImmediate);
+    if (this.#claiming) {
+      // The claim that is out asked for nothing of an operation that has a free slot now.
+      if (this.#desks.some((desk) => desk.asked === 0 && desk.running < desk.concurrency)) this.#withdraw();
+      return;
     }
+    // With nothing left running there is nothing to wait for, and the claim goes out with the outcomes.
+    if (this.#running === 0) this.#claim();
+    else this.#claimSoon(setImmediate);
     this.#tellIdle();
+  }
+
+  #withdraw(): void {
+    if (!this.#claiming || this.#withdrawn) return;
+    this.#withdrawn = true;
+    // Where that fails, the claim is answered in its own time.
+    this.#options.attempts.withdraw(this.#options.name).catch(() => {});
   }
 
   #tellIdle(): void {
@@ -393,19 +386,9 @@ class SlotWorker implements Worker {
     this.#onIdle = null;
   }
 
-  #lookAgain(nextAt: number | null = null): void {
-    const waitMs = nextAt === null ? LOOK_AGAIN_MS : nextAt - Date.now();
-    this.#lookIn(Math.min(LOOK_AGAIN_MS, Math.max(LEAST_WAIT_MS, waitMs)));
-  }
-
-  #lookIn(ms: number): void {
+  #claimIn(ms: number): void {
     clearTimeout(this.#timer);
-    if (this.#state !== "working") return;
-    this.#timer = setTimeout(() => {
-      this.#mayHaveWork = true;
-      this.#claim();
-      // Without a free slot no claim went out, and the next free one asks anyway.
-      if (!this.#claiming) this.#lookIn(LOOK_AGAIN_MS);
-    }, ms);
+    if (this.#state === "working") this.#timer = setTimeout(this.#claim, ms);
+    this.#tellIdle();
   }
 }

@@ -1,6 +1,7 @@
 // Made-up histories: the checker finds what is wrong in each, and nothing in a sound one.
 import { expect, test } from "vitest";
-import { type Ask, Checker, type ViolationKind } from "./checker.ts";
+import { Checker } from "./checker.ts";
+import type { Ask, ViolationKind } from "./evidence.ts";
 import { planStrike } from "./plan.ts";
 import { readDiary } from "./target.ts";
 

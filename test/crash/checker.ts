@@ -2,62 +2,7 @@
 // promise. It looks at nothing by itself, so that made-up histories can test it.
 
 import { createHash } from "node:crypto";
-
-/** One thing that a caller wanted done. Sent again it is the same one, if it has a key or an id of the caller's. */
-export interface Ask {
-  readonly number: number;
-  readonly owner: string;
-  readonly operation: string;
-  readonly key: string | null;
-  readonly callersId: string | null;
-  /** Part of the input, and no other request's: it tells in the handler's record which one it was. */
-  readonly tag: string;
-}
-
-/** What the handler's record says: this attempt began. */
-export interface Run {
-  readonly job: string;
-  readonly attempt: number;
-  readonly tag: string;
-  /** ms since 1970. */
-  readonly at: number;
-  /** Of the process that runs it. */
-  readonly pid: number;
-}
-
-/** What an operation's jobs may come to. */
-export interface Expectation {
-  readonly outcome: "completed" | "failed";
-  readonly maxAttempts: number;
-}
-
-export type ViolationKind =
-  /** A 202 was given, and there is no such job, or not its end. */
-  | "lost"
-  /** One request became two jobs, one attempt ran twice, or ended work ran again. */
-  | "doubled"
-  /** Two requests became one job. */
-  | "mixed"
-  /** What was settled did not stay as it was. */
-  | "changed"
-  /** The result is not of the attempt that the job names. */
-  | "wrong-attempt"
-  | "wrong-outcome"
-  | "unsettled"
-  | "unbounded"
-  /** Another payload under a key was not refused. */
-  | "key-reused"
-  | "cancel"
-  | "quota"
-  /** Not run again in time after its worker was lost. */
-  | "late"
-  /** 5xx other than 503, or an answer that makes no sense. */
-  | "error";
-
-export interface Violation {
-  readonly kind: ViolationKind;
-  readonly detail: string;
-}
+import type { Ask, Expectation, Run, Violation, ViolationKind } from "./evidence.ts";
 
 interface Settled {
   readonly status: string;
@@ -217,12 +162,18 @@ export class Checker {
   sawCancel(id: string, status: number | null, document: string | null): void {
     const job = this.#jobs.get(id)!;
     if (status === null || status === 503) return;
-    if (status === 404) return this.#say("lost", `DELETE of ${id} was answered 404`);
+    if (status === 404) {
+      this.#say("lost", `DELETE of ${id} was answered 404`);
+      return;
+    }
     if (status === 409) {
       if (job.cancel === "done") this.#say("cancel", `${id} was canceled, and then could not be`);
       return;
     }
-    if (status !== 200 && status !== 202) return this.#say("error", `DELETE of ${id} was answered ${status}`);
+    if (status !== 200 && status !== 202) {
+      this.#say("error", `DELETE of ${id} was answered ${status}`);
+      return;
+    }
     if (status === 200) {
       job.cancel = "done";
       if (document !== null) this.#judge(job, document, undefined, NOTHING_KNOWN);
@@ -238,9 +189,15 @@ export class Checker {
     known = this.known(id),
   ): void {
     const job = this.#jobs.get(id)!;
-    if (status === 404 || status === 410) return this.#say("lost", `GET of ${id} was answered ${status}`);
+    if (status === 404 || status === 410) {
+      this.#say("lost", `GET of ${id} was answered ${status}`);
+      return;
+    }
     if (status === 503) return;
-    if (status !== 200) return this.#say("error", `GET of ${id} was answered ${status}`);
+    if (status !== 200) {
+      this.#say("error", `GET of ${id} was answered ${status}`);
+      return;
+    }
     this.#judge(job, document, etag, known);
   }
 
@@ -248,10 +205,13 @@ export class Checker {
   sawResult(id: string, status: number, body: string, etag: string | undefined): void {
     const { settled, ask } = this.#jobs.get(id)!;
     if (settled === null || status === 503) return;
-    if (status === 404 || status === 410)
-      return this.#say("lost", `the result of ${id} was answered ${status}`);
+    if (status === 404 || status === 410) {
+      this.#say("lost", `the result of ${id} was answered ${status}`);
+      return;
+    }
     if (settled.status === "canceled" && status !== 409) {
-      return this.#say("cancel", `the result of the canceled ${id} was answered ${status}`);
+      this.#say("cancel", `the result of the canceled ${id} was answered ${status}`);
+      return;
     }
     const seen = { status, body: digest(body), etag };
     if (settled.result !== null) {
@@ -332,7 +292,10 @@ export class Checker {
 
   #judgeEnd(job: Job): void {
     const { id, settled } = job;
-    if (settled === null) return this.#say("unsettled", `${id} has not ended`);
+    if (settled === null) {
+      this.#say("unsettled", `${id} has not ended`);
+      return;
+    }
     if (settled.result === null) this.#say("error", `the result of ${id} was not looked at`);
     const ran = this.#lastRun.get(id) ?? 0;
     if (ran > settled.attempt) {
@@ -347,7 +310,10 @@ export class Checker {
     const document = JSON.parse(text) as Document;
     const { id } = job;
     const { status, attempt } = document;
-    if (document.id !== id) return this.#say("error", `the document of ${id} is of ${document.id}`);
+    if (document.id !== id) {
+      this.#say("error", `the document of ${id} is of ${document.id}`);
+      return;
+    }
     if (attempt > document.maxAttempts + MAX_CRASHES - 1 + this.releases) {
       this.#say("unbounded", `${id} is at attempt ${attempt} of ${document.maxAttempts}`);
     }
@@ -376,7 +342,10 @@ export class Checker {
   #judgeOutcome(job: Job, { operation, status, attempt, error }: Document): void {
     const expected = this.#expectations[operation];
     const { id } = job;
-    if (expected === undefined) return this.#say("error", `${id} is of ${operation}`);
+    if (expected === undefined) {
+      this.#say("error", `${id} is of ${operation}`);
+      return;
+    }
     if (status === "canceled") {
       if (job.cancel === "none") this.#say("cancel", `${id} is canceled, but nobody asked for it`);
       return;
@@ -391,9 +360,15 @@ export class Checker {
   }
 
   #judgeResult(id: string, ask: Ask | null, settled: Settled, status: number, body: string): void {
-    if (status !== 200) return this.#say("lost", `the result of the completed ${id} was answered ${status}`);
+    if (status !== 200) {
+      this.#say("lost", `the result of the completed ${id} was answered ${status}`);
+      return;
+    }
     const result = JSON.parse(body) as Partial<Run>;
-    if (result.job !== id) return this.#say("mixed", `${id} has the result of ${result.job}`);
+    if (result.job !== id) {
+      this.#say("mixed", `${id} has the result of ${result.job}`);
+      return;
+    }
     if (result.attempt !== settled.attempt) {
       this.#say(
         "wrong-attempt",

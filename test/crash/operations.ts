@@ -3,7 +3,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { Failure, type Handler } from "../../src/core/handler.ts";
 import { defineOperation, type Operation } from "../../src/core/operation.ts";
-import type { Expectation, Run } from "./checker.ts";
+import type { Expectation, Run } from "./evidence.ts";
 import type { Recorder } from "./record.ts";
 
 /** What a request asks for. */

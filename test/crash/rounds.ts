@@ -3,8 +3,8 @@
 
 import type { Caller } from "./caller.ts";
 import { createCaller } from "./caller.ts";
-import type { Run } from "./checker.ts";
 import type { Dice } from "./dice.ts";
+import type { Run } from "./evidence.ts";
 import { rest } from "./examine.ts";
 import { runLoad } from "./load.ts";
 import { LEASE_MS } from "./operations.ts";

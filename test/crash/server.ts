@@ -26,7 +26,6 @@ const server = await startServer({
   limits: "on",
   cors: { origins: [] },
   log: { level: "warn", pretty: false },
-  trustProxy: [],
   shutdownGraceMs: 300,
 });
 announce(new URL(server.url).port, () => server.close());

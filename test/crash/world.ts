@@ -2,8 +2,9 @@
 
 import { join } from "node:path";
 import { type Caller, headerOf, type Method, type Reply } from "./caller.ts";
-import { type Ask, Checker, type Run } from "./checker.ts";
+import { Checker } from "./checker.ts";
 import type { Dice } from "./dice.ts";
+import type { Ask, Run } from "./evidence.ts";
 import { houseIn, PUBLIC_URL } from "./house.ts";
 import { EXPECTATIONS } from "./operations.ts";
 import { openRecorder, type Recorder, readRecord } from "./record.ts";

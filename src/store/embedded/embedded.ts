@@ -150,7 +150,9 @@ export class Embedded {
       case "sweep":
         return this.#sweep(write, moment);
       case "learn": {
-        const known = this.#rows.durations()[write.operation];
+        const all = this.#rows.durations();
+        // An operation may be called "constructor".
+        const known = Object.hasOwn(all, write.operation) ? all[write.operation] : undefined;
         this.#rows.keepDurations(
           write.operation,
           known === undefined ? write.durations : mergeDurations(known, write.durations),

@@ -22,14 +22,16 @@ export class Standing {
   }
 
   /** Whether a write is a claim that would wait rather than be answered like this. */
-  waits(write: Write, written: Written): boolean {
+  waits(write: Write, written: Written, now: number): boolean {
     return (
       write.do === "claim" &&
       (write.waitMs ?? 0) > 0 &&
       "did" in written &&
       written.did === "claim" &&
       written.jobs.length === 0 &&
-      !written.drain
+      !written.drain &&
+      // There is more to look through than one claim may.
+      (written.nextAt === null || written.nextAt > now)
     );
   }
 
@@ -46,7 +48,7 @@ export class Standing {
     const served: Late[] = [];
     for (const [number, { claim }] of this.#waiting) {
       const written = embedded.apply(claim, moment);
-      if (!this.waits(claim, written)) served.push([number, written]);
+      if (!this.waits(claim, written, moment.now)) served.push([number, written]);
     }
     return served;
   }

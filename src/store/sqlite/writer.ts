@@ -35,6 +35,9 @@ const { file, options, clock: shared, wishes: wished } = workerData as WriterDat
 const wishes = new Int32Array(wished);
 const clock = createClock(shared);
 
+const NONE: readonly never[] = [];
+const NO_MARKS = { address: "", key: null, fingerprint: null, reach: null, idFingerprint: null } as const;
+
 try {
   serve();
 } catch (error) {
@@ -121,7 +124,7 @@ function serve(): void {
       const events = embedded.end();
       commit.run();
       standing.answered(served);
-      late = served;
+      late = late.length === 0 ? served : [...late, ...served];
       seen += events.length;
       if (untold.length === 0) untold = events as Event[];
       else for (const event of events) untold.push(event);
@@ -182,8 +185,9 @@ function serve(): void {
         const written = transact(() => writes.map((write) => embedded.apply(write, clock.moment())));
         reply.written = written.map((one, at) => {
           const write = writes[at] as Write;
-          if (!standing.waits(write, one)) return flattenWritten(one, outgoing);
-          return ["waits", standing.add(write as ClaimWrite, clock.moment().now)] satisfies Waits;
+          const { now } = clock.moment();
+          if (!standing.waits(write, one, now)) return flattenWritten(one, outgoing);
+          return ["waits", standing.add(write as ClaimWrite, now)] satisfies Waits;
         });
         for (const write of writes) {
           if (write.do === "withdraw")
@@ -238,7 +242,7 @@ function serve(): void {
         embedded.renew(clock.moment());
         return NONE;
       });
-      if (untold.length > 0) send({}, false);
+      if (untold.length > 0 || late.length > 0) send({}, false);
     } catch (error) {
       // The next round tries again; a lease that can't be renewed lapses, and the fence holds.
       const broken = breakage(error);
@@ -248,6 +252,3 @@ function serve(): void {
 
   port.postMessage("ready");
 }
-
-const NONE: readonly never[] = [];
-const NO_MARKS = { address: "", key: null, fingerprint: null, reach: null, idFingerprint: null } as const;
