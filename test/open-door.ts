@@ -1,8 +1,7 @@
 // The caller's door over the real ledger in memory, listening on a free port, for tests: everything but workers.
 
 import { mkdtemp, readdir, rm } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
-import { connect } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
@@ -104,6 +103,8 @@ export interface OpenDoor {
 export interface RawOptions {
   /** Ends the connection once this is true of what came back; default: when the server closes. */
   readonly enough?: (received: string) => boolean;
+  /** Goes on with the connection once the bytes are written. */
+  readonly after?: (socket: Socket) => Promise<void>;
 }
 
 // Compiling schemas is the dearest part of opening a door.
@@ -215,10 +216,13 @@ export async function openTestDoor(options: DoorOptions = {}): Promise<OpenDoor>
       clock.pass(ms);
       await ledger.sweep();
     },
-    raw: (bytes, { enough = () => false } = {}) =>
+    raw: (bytes, { enough = () => false, after } = {}) =>
       new Promise((resolve, reject) => {
         let received = "";
-        const socket = connect(port, "127.0.0.1", () => socket.write(bytes));
+        const socket = connect(port, "127.0.0.1", () => {
+          socket.write(bytes);
+          after?.(socket).catch(reject);
+        });
         socket.setEncoding("latin1");
         socket.on("data", (chunk) => {
           received += chunk;

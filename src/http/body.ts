@@ -63,7 +63,10 @@ export function readBody(
   response: ServerResponse,
   { maxBytes, timeMs }: { readonly maxBytes: number; readonly timeMs: number },
 ): Promise<Read> | Read {
-  if (raw.readableEnded) return readAlready(raw, maxBytes);
+  if (raw.readableEnded) {
+    const bytes = bytesRead(raw);
+    return bytes.length > maxBytes ? { refused: tooLarge(maxBytes) } : { bytes };
+  }
   if (raw.destroyed) return CLOSED;
   sayContinue(raw, response);
   return new Promise((resolve) => {
@@ -94,23 +97,25 @@ export function readBody(
 const NO_BYTES = Buffer.alloc(0);
 const TOO_SLOW = problem("request-timeout");
 
-// An app that we are mounted in may have parsed the body before us, as Express's json() does.
-function readAlready(raw: IncomingMessage, maxBytes: number): Read {
+// An app that we are mounted in may have read the body before us, as Express's json() and raw() do.
+function bytesRead(raw: IncomingMessage): Buffer {
   const { body } = raw as IncomingMessage & { body?: unknown };
-  const bytes =
-    body === undefined
-      ? NO_BYTES
-      : Buffer.isBuffer(body)
-        ? body
-        : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
-  return bytes.length > maxBytes ? { refused: tooLarge(maxBytes) } : { bytes };
+  if (body !== undefined) {
+    return Buffer.isBuffer(body) ? body : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
+  }
+  const { "content-length": length = "0", "transfer-encoding": encoding } = raw.headers;
+  if (length === "0" && encoding === undefined) return NO_BYTES;
+  // Taken for empty, the caller's file would be lost without a word.
+  throw new Error("Something in front of the mount has read the body, and left nothing in `request.body`.");
 }
 
 /** An upload on its way: a stream that can fail without taking the connection with it. */
 export interface Feed {
   readonly stream: Readable;
-  /** Why it ended early: the caller hung up, fell silent, or sent more than all parts together may have. */
-  failure(): "closed" | "silent" | "too-large" | null;
+  /** Why it ended early: the caller hung up, fell silent, or sent more than all parts together may have; or we stop. */
+  failure(): "closed" | "silent" | "too-large" | "stopped" | null;
+  /** Ends it early. */
+  stop(): void;
   /** Takes the stream off the request; to be called when all is over. */
   release(): void;
 }
@@ -138,13 +143,14 @@ export function feedBody(
   };
   const onClose = () => fail("closed");
   sayContinue(raw, response);
-  if (raw.readableEnded) stream.end();
+  if (raw.readableEnded) stream.end(bytesRead(raw));
   else if (raw.destroyed) fail("closed");
   else raw.on("data", onData).on("close", onClose).on("error", ignore).pipe(stream);
   stream.on("error", ignore);
   return {
     stream,
     failure: () => failure,
+    stop: () => fail("stopped"),
     release() {
       clearTimeout(timer);
       raw.removeListener("data", onData).removeListener("close", onClose).unpipe(stream);

@@ -4,6 +4,7 @@ import type { FastifyRequest } from "fastify";
 import type { Blobs } from "../blob/blobs.ts";
 import type { Jobs } from "../core/jobs.ts";
 import type { Operations } from "../core/operations.ts";
+import type { Feed } from "./body.ts";
 import type { Access, Identity } from "./identity.ts";
 import { HTTP_LIMITS, type HttpLimits } from "./limits.ts";
 import { createWaits, type Waits } from "./waits.ts";
@@ -34,12 +35,24 @@ export interface Door extends Required<HttpOptions> {
   readonly limits: HttpLimits;
   readonly waits: Waits;
   /** Uploads that are under way. */
-  uploads: number;
+  readonly uploads: Set<Feed>;
 }
 
 export function openDoor(options: HttpOptions): Door {
   const limits = { ...HTTP_LIMITS, ...options.limits };
-  return { now: Date.now, ...options, limits, waits: createWaits(options.jobs, limits), uploads: 0 };
+  return { now: Date.now, ...options, limits, waits: createWaits(options.jobs, limits), uploads: new Set() };
+}
+
+/** Ends what holds connections: waits are answered at once, uploads have a moment to end by themselves. */
+export async function closeDoor({ waits, uploads, limits }: Door): Promise<void> {
+  const answered = waits.close();
+  const under = [...uploads];
+  const ended = under.map(({ stream }) => new Promise((resolve) => stream.once("close", resolve)));
+  const timer = setTimeout(() => {
+    for (const feed of under) feed.stop();
+  }, limits.lingerMs);
+  await Promise.all([answered, ...ended]);
+  clearTimeout(timer);
 }
 
 declare module "fastify" {

@@ -28,7 +28,7 @@ export interface HttpLimits {
   readonly largestPage: number;
   /** The latest start that may be asked for. What lies further off belongs into a calendar. */
   readonly delayMs: number;
-  /** Unread bytes of a refused request keep its connection no longer than this. */
+  /** Unread bytes of a refused request, and uploads when the server stops, keep a connection no longer than this. */
   readonly lingerMs: number;
   /** When to come back from a 503 that names no time itself. */
   readonly retryAfterSeconds: number;

@@ -12,7 +12,7 @@ import type {
 import { problem } from "../core/problem.ts";
 import { PRIVATE } from "../protocol/answer.ts";
 import { wwwAuthenticate } from "./access.ts";
-import { type Door, type HttpOptions, openDoor } from "./door.ts";
+import { closeDoor, type Door, type HttpOptions, openDoor } from "./door.ts";
 import type { Denied, Identity, Scope } from "./identity.ts";
 import { listJobs } from "./list.ts";
 import { cancelJob, getStatus } from "./monitor.ts";
@@ -26,7 +26,7 @@ export type { HttpLog, HttpOptions } from "./door.ts";
 /**
  * The routes of a caller: the operations' paths, /jobs and what is below it, /problems and /rels. It brings its own body
  * reading and error handling and leaves those of the app around it alone; hooks of the app run as for its own routes.
- * Closing the app ends all waits.
+ * Closing the app ends all waits and uploads.
  */
 export function plugin(options: HttpOptions): FastifyPluginAsync {
   return async (instance) => {
@@ -36,10 +36,7 @@ export function plugin(options: HttpOptions): FastifyPluginAsync {
     // Bodies are read by the handlers, once everything is judged that needs no body.
     instance.removeAllContentTypeParsers();
     instance.addContentTypeParser("*", (_request, _payload, done) => done(null));
-    instance.addHook("preClose", (done) => {
-      door.waits.close();
-      done();
-    });
+    instance.addHook("preClose", () => closeDoor(door));
     for (const ready of door.operations.values()) {
       addResource(instance, door, ready.operation.path, [
         {

@@ -14,7 +14,7 @@ type Speaker = Pick<Door, "publicUrl" | "limits" | "log">;
 export function errorHandler(door: Speaker) {
   return (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
     // The caller is gone, or has half of an answer already: there is nobody to tell.
-    if (reply.raw.headersSent || request.raw.destroyed) return reply.raw.destroy();
+    if (reply.raw.headersSent || reply.raw.destroyed) return reply.raw.destroy();
     return sendProblem(door, request, reply, problemOf(error, door, request));
   };
 }

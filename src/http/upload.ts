@@ -91,13 +91,13 @@ async function withFeed(
   take: (feed: Feed, place: Place) => Promise<TakenIn>,
   caller: Caller,
 ): Promise<TakenIn> {
-  if (door.uploads >= door.limits.uploads) {
+  if (door.uploads.size >= door.limits.uploads) {
     return { refused: problem("unavailable", "Too many uploads are under way.") };
   }
   const id = door.jobs.createId();
   const place = { id, address: door.jobs.address(caller.owner, id) };
   const feed = feedBody(raw, response, { maxBytes, idleMs: door.limits.uploadIdleMs });
-  door.uploads += 1;
+  door.uploads.add(feed);
   let kept = false;
   try {
     const taken = await take(feed, place);
@@ -111,11 +111,13 @@ async function withFeed(
         return { refused: problem("request-timeout") };
       case "too-large":
         return { refused: tooLarge(maxBytes) };
+      case "stopped":
+        return { refused: problem("unavailable", "The server is shutting down.") };
     }
     if (error instanceof BlobTooLarge) return { refused: tooLarge(error.maxBytes) };
     throw error;
   } finally {
-    door.uploads -= 1;
+    door.uploads.delete(feed);
     feed.release();
     if (!kept) await discard(door, place.address);
   }

@@ -15,19 +15,22 @@ export interface Waits {
     seconds: number | "default",
     response: ServerResponse,
   ): Promise<View | null> | null;
-  /** Ends all waits, now and from now on: each is answered with the job as it stands. */
-  close(): void;
+  /**
+   * Ends all waits, now and from now on: each is answered with the job as it stands. Resolves once that is said, as the
+   * host may cut its connections next.
+   */
+  close(): Promise<void>;
 }
 
 export function createWaits(jobs: Jobs, limits: HttpLimits): Waits {
-  const waiting = new Set<AbortController>();
+  const waiting = new Map<AbortController, ServerResponse>();
   const perOwner = new Map<string, number>();
   let closed = false;
 
   const wait = async (caller: Caller, id: string, waitMs: number, response: ServerResponse) => {
     const controller = new AbortController();
     const hangUp = () => controller.abort();
-    waiting.add(controller);
+    waiting.set(controller, response);
     perOwner.set(caller.owner, (perOwner.get(caller.owner) ?? 0) + 1);
     response.once("close", hangUp);
     try {
@@ -48,9 +51,13 @@ export function createWaits(jobs: Jobs, limits: HttpLimits): Waits {
       if ((perOwner.get(caller.owner) ?? 0) >= limits.waitsPerOwner) return null;
       return wait(caller, id, waitMs, response);
     },
-    close() {
+    async close() {
       closed = true;
-      for (const controller of waiting) controller.abort();
+      const answers = [...waiting].map(([controller, response]) => {
+        controller.abort();
+        return new Promise((resolve) => response.once("finish", resolve).once("close", resolve));
+      });
+      await Promise.all(answers);
     },
   };
 }

@@ -7,7 +7,7 @@ import { type ProblemName, problem } from "../core/problem.ts";
 import { type Bucket, take } from "../protocol/rate-limit.ts";
 import type { SubmitRefusal } from "../store/store.ts";
 
-/** Owners whose rate is remembered; the one unseen for longest is forgotten, and starts with a whole quota. */
+/** Owners whose rate is remembered; past it the one known for longest is forgotten, and starts with a whole quota. */
 const MOST_OWNERS = 100_000;
 
 export interface Rates {
@@ -23,13 +23,13 @@ export function createRates(now: () => number): Rates {
       if (tier.rate === null) return { rate: null, retryAfterSeconds: null };
       const policy = { name: tier.name, ...tier.rate };
       const taken = take(buckets.get(owner), policy, now());
-      buckets.delete(owner);
       buckets.set(owner, taken.bucket);
-      if (buckets.size > MOST_OWNERS)
+      if (buckets.size > MOST_OWNERS) {
         for (const oldest of buckets.keys()) {
           buckets.delete(oldest);
           break;
         }
+      }
       const { remaining, resetSeconds, allowed, retryAfterSeconds } = taken;
       return {
         rate: { ...policy, remaining, resetSeconds },

@@ -159,7 +159,6 @@ describe("layers", () => {
       COATCHECK_LIMITS: "off",
       COATCHECK_CORS_ORIGINS: "https://a.example,http://localhost:5173",
       COATCHECK_LOG_LEVEL: "warn",
-      COATCHECK_TRUST_PROXY: "10.0.0.0/8,loopback,::1",
       COATCHECK_SHUTDOWN_GRACE: "1m",
     };
     expect(Object.keys(environment)).toEqual(VARIABLES.map(({ name }) => name));

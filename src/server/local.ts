@@ -18,9 +18,8 @@ export function keepLocal(app: FastifyInstance, config: Config, publicUrl: () =>
     // Every browser sends a Host; what sends none is none.
     if (host !== "" && !LOCAL.test(host) && host !== named) return true;
     const isAllowed = origin !== undefined && (origins.has(origin) || origins.has("*"));
-    return (
-      headers["sec-fetch-site"] === "cross-site" && !isAllowed && headers["sec-fetch-mode"] !== "navigate"
-    );
+    const followsLink = headers["sec-fetch-mode"] === "navigate" && (method === "GET" || method === "HEAD");
+    return headers["sec-fetch-site"] === "cross-site" && !isAllowed && !followsLink;
   };
   app.addHook("onRequest", (request, reply, done) => {
     if (!isForeign(request)) return done();

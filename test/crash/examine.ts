@@ -11,7 +11,7 @@ const OTHER_PAYLOADS = 3;
 const OLD_JOBS = 24;
 
 // Far above what it takes: a store that never comes to rest fails the test by its jobs that have not ended.
-const MOST_REST_MS = 60_000;
+const MOST_REST_MS = 40_000;
 
 /** After a restart: what is open is resolved, what is new is looked at, and some of what is old. */
 export async function examine(world: World, caller: Caller, dice: Dice): Promise<void> {
@@ -78,7 +78,14 @@ export async function rest(world: World, caller: Caller): Promise<void> {
   const deadline = Date.now() + MOST_REST_MS;
   for (;;) {
     const active = await Promise.all(OWNERS.map((owner) => isActive(caller, owner)));
-    if (!active.includes(true) || Date.now() > deadline) return;
+    if (!active.includes(true)) return;
+    if (Date.now() > deadline) {
+      world.checker.fail(
+        "unsettled",
+        `jobs are still active after ${MOST_REST_MS} ms in which nothing was asked`,
+      );
+      return;
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -181,7 +181,9 @@ export class Roster {
     const desk = this.#desks.get(job.operation);
     if (desk?.paused) return "paused";
     if (!isDue(job, now)) return job.attempt > 0 ? "retry" : "delay";
-    if (desk === undefined || now - desk.workerSeenAt > WORKER_SILENT_MS) return "no-worker";
+    // A worker whose slots are all taken asks for nothing, but it is there.
+    const isSilent = desk === undefined || now - desk.workerSeenAt > WORKER_SILENT_MS;
+    if (isSilent && (desk?.processing ?? 0) === 0) return "no-worker";
     return this.#isParked(job) ? "quota" : "turn";
   }
 

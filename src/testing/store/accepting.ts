@@ -1,7 +1,7 @@
 // The store's suite: what is accepted, what is the same, and what is too much.
 
 import { expect } from "vitest";
-import { addressOf, type Case, COMPLETED, DAY_MS, HOUR_MS, refusalOf } from "./desk.ts";
+import { addressOf, type Case, DAY_MS, HOUR_MS, RELEASED, refusalOf } from "./desk.ts";
 
 export const accepting: readonly Case[] = [
   {
@@ -216,7 +216,7 @@ export const accepting: readonly Case[] = [
       const running = await desk.attempt();
       await desk.accept({ limits });
       // One that waits for its next attempt waits.
-      await desk.settle(running, { ...COMPLETED, kind: "released" } as never);
+      await desk.settle(running, RELEASED);
       expect(refusalOf(await desk.submit({ limits }))).toBe("operation-backlog-full");
     },
   },

@@ -46,11 +46,11 @@ export const POLICY: Policy = {
 export const UNLIMITED: Limits = { active: null, operationBacklog: 1e9, backlog: 1e9 };
 
 export const COMPLETED: AttemptOutcome = { kind: "completed", result: { json: '{"ok":true}' }, files: [] };
-export const FAILED: AttemptOutcome = {
+export const FAILED = {
   kind: "failed",
   problem: { type: "failed", title: "It failed", status: 500 },
-  final: false,
-};
+  final: false as boolean,
+} as const;
 export const CRASHED: AttemptOutcome = { kind: "crashed", detail: "exit 137" };
 export const RELEASED: AttemptOutcome = { kind: "released" };
 
