@@ -12,8 +12,15 @@ export {
 } from "./core/handler.ts";
 export type { Job, Status } from "./core/job.ts";
 export type { Accepted, Refused, View } from "./core/jobs.ts";
-export { defineOperation, type InputOf, type Operation, type OperationOptions, type OutputOf } from "./core/operation.ts";
+export {
+  defineOperation,
+  type InputOf,
+  type Operation,
+  type OperationOptions,
+  type OutputOf,
+} from "./core/operation.ts";
 export { PROBLEMS, type ProblemDocument, type ProblemName } from "./core/problem.ts";
 export { RELATIVE_PATH } from "./core/relative-path.ts";
 export { type ConfigOptions, defineConfig } from "./server/config-options.ts";
-export { coatcheck, type Desk, type DeskOptions } from "./server/desk.ts";
+export { coatcheck, type Desk } from "./server/desk.ts";
+export type { DeskOptions } from "./server/desk-options.ts";

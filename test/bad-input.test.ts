@@ -25,8 +25,8 @@ interface Row {
 let door: OpenDoor;
 beforeAll(async () => {
   door = await openTestDoor({
-    http: { bodyMs: 300 },
-    server: { headersMs: 300, requestMs: 5000, checkEveryMs: 50 },
+    http: { bodyMs: 1000 },
+    server: { headersMs: 1000, requestMs: 5000, checkEveryMs: 50 },
   });
 });
 afterAll(() => door.close());

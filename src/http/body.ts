@@ -126,6 +126,7 @@ export function feedBody(
   response: ServerResponse,
   { maxBytes, idleMs }: { readonly maxBytes: number; readonly idleMs: number },
 ): Feed {
+  const whole = raw.readableEnded ? bytesRead(raw) : null;
   const stream = new PassThrough();
   let failure: ReturnType<Feed["failure"]> = null;
   let length = 0;
@@ -143,7 +144,7 @@ export function feedBody(
   };
   const onClose = () => fail("closed");
   sayContinue(raw, response);
-  if (raw.readableEnded) stream.end(bytesRead(raw));
+  if (whole !== null) stream.end(whole);
   else if (raw.destroyed) fail("closed");
   else raw.on("data", onData).on("close", onClose).on("error", ignore).pipe(stream);
   stream.on("error", ignore);

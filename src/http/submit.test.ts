@@ -339,7 +339,7 @@ describe("admission", () => {
     const answer = await ask("/operations/echo", hello());
     expect(answer.json).toMatchObject({ status: 429, type: `${PUBLIC_URL}/problems/over-quota` });
     expect(answer.headers.get("retry-after")).toMatch(/^[1-9]\d*$/);
-    expect(answer.headers.get("ratelimit")).toContain('"default";r=597');
+    expect(answer.headers.get("ratelimit")).toMatch(/^"default";r=59\d;t=\d$/);
   });
 
   it("refuses past the rate with 429, Retry-After and what is left", async () => {
@@ -347,7 +347,7 @@ describe("admission", () => {
     await submit();
     const answer = await ask("/operations/echo", hello());
     expect(answer.json).toMatchObject({ status: 429, type: `${PUBLIC_URL}/problems/rate-limited` });
-    expect(answer.headers.get("retry-after")).toMatch(/^(60|59)$/);
+    expect(answer.headers.get("retry-after")).toMatch(/^(60|[1-5]\d|[1-9])$/);
     expect(answer.headers.get("ratelimit")).toMatch(/^"default";r=0;t=\d+$/);
   });
 

@@ -22,7 +22,7 @@ import { createLog, logTransitions } from "../telemetry/log.ts";
 import { VERSION } from "../version.ts";
 import { asRegistered, type Registered } from "../worker/registered.ts";
 import { createWorker, type Worker } from "../worker/worker.ts";
-import type { DeskOptions } from "./desk.ts";
+import type { DeskOptions } from "./desk-options.ts";
 
 /** What is behind a desk that is open. */
 export interface Parts {

@@ -2,57 +2,19 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FastifyPluginAsync } from "fastify";
-import type { Logger } from "pino";
-import { type Duration, parseDuration } from "../core/duration.ts";
+import { parseDuration } from "../core/duration.ts";
 import type { Event } from "../core/event.ts";
 import type { Handler } from "../core/handler.ts";
 import type { Accepted, Caller, Refused, View } from "../core/jobs.ts";
 import type { InputOf, Operation, OutputOf } from "../core/operation.ts";
 import { readyOperations } from "../core/operations.ts";
 import type { Schema, Sent } from "../core/schema.ts";
-import type { CallerOf, ReadyAccess } from "../http/access.ts";
-import type { ApiKey } from "../http/api-keys.ts";
-import type { JwtOptions } from "../http/jwt.ts";
-import type { TierOptions, Tiers } from "../http/tiers.ts";
-import type { Clock } from "../store/clock.ts";
 import type { Counts } from "../store/store.ts";
 import type { Registered } from "../worker/registered.ts";
 import type { Parts } from "./assemble.ts";
+import type { DeskOptions } from "./desk-options.ts";
 import { createMounts } from "./mounts.ts";
 import { type SubmitOptions, submitTo } from "./submit.ts";
-
-export interface DeskOptions {
-  readonly operations: readonly Operation[];
-  /** `"sqlite:path/to/file.db"`, or `"memory:"` to keep nothing. Default `"sqlite:./data/coatcheck.db"`. */
-  readonly store?: string;
-  /** The folder of uploads and results. Default: `files` beside the database. */
-  readonly files?: string;
-  /**
-   * The URL under which callers reach the mounted routes, such as `https://api.example.com/slow`. It is never taken
-   * from `Host`. Default: the address and port that the request's connection came in on, with the mount's path.
-   */
-  readonly publicUrl?: string;
-  /** Who asks, by the app's own authentication; null is answered 401. Without it, `keys` and `jwt` everyone is one owner. */
-  readonly caller?: CallerOf;
-  readonly keys?: readonly ApiKey[];
-  readonly jwt?: JwtOptions;
-  /** What owners may do, by the tier's name. Default: one tier, `default`. */
-  readonly tiers?: Readonly<Record<string, TierOptions>>;
-  /** `"off"` lifts every rate and quota. Default `"on"`. */
-  readonly limits?: "on" | "off";
-  /** A pino logger, or false for none. Default: warnings and worse, on standard output. */
-  readonly log?: Logger | false;
-  /** How long running attempts may take to stop when the desk closes. Default 25 s. */
-  readonly shutdownGrace?: Duration;
-  /** Called when the store can't go on; the process should end. Default: it is logged and the process exits with 70. */
-  readonly onBroken?: (error: Error) => void;
-  /** Moved by tests. Default: the system's. */
-  readonly clock?: Clock;
-  /** Instead of `caller`, `keys` and `jwt`: an access that is made already. */
-  readonly access?: ReadyAccess;
-  /** Instead of `tiers` and `limits`: tiers that are made already. */
-  readonly readyTiers?: Tiers;
-}
 
 export interface HandlerOptions {
   /** Most attempts of this operation at once. Default: 10 in process, one a core where isolated. */

@@ -4,6 +4,10 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import type { FastifyInstance, FastifyPluginAsync } from "fastify";
+import { problem, publishProblem } from "../core/problem.ts";
+import { HTTP_LIMITS } from "../http/limits.ts";
+import { PRIVATE, PROBLEM_TYPE } from "../protocol/answer.ts";
+import { formatRetryAfter } from "../protocol/retry-after.ts";
 import type { Parts } from "./assemble.ts";
 
 type Next = (error?: unknown) => void;
@@ -23,6 +27,7 @@ export function createMounts(parts: () => Promise<Parts>, publicUrl: string | un
       throw new Error("No connection has told yet under which address the routes are reached.");
     return base;
   };
+  let closed = false;
   let building: Promise<FastifyInstance> | null = null;
   const build = () => {
     // What failed is tried again: the store may be usable by the next request.
@@ -64,11 +69,13 @@ export function createMounts(parts: () => Promise<Parts>, publicUrl: string | un
           "A host that speaks fetch does not tell its address: give `publicUrl` to coatcheck().",
         );
       }
+      if (closed) return refuseClosed(base);
       const app = await build();
       return inject(app, request, new URL(base).pathname);
     },
 
     async close() {
+      closed = true;
       // What could not be built has told so already, and has nothing to close.
       await building?.then(
         (app) => app.close(),
@@ -158,6 +165,19 @@ async function inject(app: FastifyInstance, request: Request, prefix: string): P
   const strategy = new ByteLengthQueuingStrategy({ highWaterMark: QUEUED_BYTES });
   const body = Readable.toWeb(stream, { strategy }) as unknown as ReadableStream;
   return new Response(body, { status: answer.statusCode, headers });
+}
+
+/** The answer of a desk that is closed; over a socket, Fastify says the same. */
+function refuseClosed(base: string): Response {
+  const document = problem("unavailable", "The server is shutting down.");
+  return new Response(JSON.stringify(publishProblem(document, base)), {
+    status: document.status,
+    headers: {
+      "cache-control": PRIVATE,
+      "content-type": PROBLEM_TYPE,
+      "retry-after": formatRetryAfter(HTTP_LIMITS.retryAfterSeconds),
+    },
+  });
 }
 
 const QUEUED_BYTES = 64 * 1024;

@@ -182,7 +182,16 @@ function serve(): void {
     if (request.writes.length > 0) {
       try {
         const writes = request.writes.map((write) => unflattenWrite(write, policies));
-        const written = transact(() => writes.map((write) => embedded.apply(write, clock.moment())));
+        const written = transact(() => {
+          const all = writes.map((write) => embedded.apply(write, clock.moment()));
+          // A claim that would wait looks again: what stood behind it may have made work.
+          for (const [at, write] of writes.entries()) {
+            const moment = clock.moment();
+            if (at < writes.length - 1 && standing.waits(write, all[at] as Written, moment.now))
+              all[at] = embedded.apply(write, moment);
+          }
+          return all;
+        });
         reply.written = written.map((one, at) => {
           const write = writes[at] as Write;
           const { now } = clock.moment();

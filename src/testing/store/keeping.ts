@@ -89,7 +89,7 @@ export const keeping: readonly Case[] = [
     title: "what is under way when the store closes is answered: kept, or refused as unavailable",
     alone: true,
     async run(desk) {
-      const asked = Array.from({ length: 500 }, () => desk.submit({ key: undefined as never }));
+      const asked = Array.from({ length: 500 }, () => desk.submit());
       const closed = desk.store.close();
       const answers = await Promise.allSettled(asked);
       await closed;
@@ -137,7 +137,8 @@ export const keeping: readonly Case[] = [
     async run(desk) {
       const { operation } = desk;
       const jobs: Job[] = [await desk.done(), await desk.done({}, { ...FAILED, final: true })];
-      await desk.settle((await desk.jobs(1), await desk.attempt()), FAILED);
+      jobs.push(await desk.job());
+      await desk.settle(await desk.attempt(), FAILED);
       const expired = await desk.done({ policy: { retentionMs: 1000 }, operation: `${operation}-x` });
       desk.clock.pass(60_000);
       await desk.sweep();

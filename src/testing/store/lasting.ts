@@ -6,7 +6,7 @@ import { addressOf, type Case, COMPLETED, DAY_MS, type Desk, FAILED, HOUR_MS, re
 
 const TOMBSTONE_MS = 30 * DAY_MS;
 
-/** A day forward or back, and half of it back again: what an operator or NTP does. */
+/** What an operator or NTP may do to the wall clock. */
 const STEPS = [DAY_MS, -DAY_MS] as const;
 
 export const lasting: readonly Case[] = [
@@ -209,12 +209,17 @@ export const lasting: readonly Case[] = [
 
 /** Rounds of work with the clock set a day to and fro between them, until all is done. */
 async function live(desk: Desk, work: (round: number) => Promise<boolean>): Promise<void> {
-  const steps = [0, DAY_MS, -DAY_MS, -DAY_MS, 0, DAY_MS];
+  const settings = [0, DAY_MS, 0, -DAY_MS, -DAY_MS, 0];
+  let set = 0;
+  const setTo = (to: number) => {
+    desk.clock.step(to - set);
+    set = to;
+  };
   for (let round = 0; round < 60; round++) {
-    desk.clock.step(steps[round % steps.length] ?? 0);
+    setTo(settings[round % settings.length] ?? 0);
     desk.clock.pass(61_000);
     await desk.sweep();
-    if (await work(round)) return;
+    if (await work(round)) return setTo(0);
   }
   throw new Error("Not every job came to its end.");
 }

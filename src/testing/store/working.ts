@@ -224,11 +224,11 @@ export const working: readonly Case[] = [
     async run(desk) {
       const job = await desk.job({ policy: { timeoutMs: 20_000, graceMs: 5000, maxAttempts: 1 } });
       const attempt = await desk.attempt({ held: true });
-      desk.clock.pass(24_000);
+      desk.clock.pass(23_000);
       await desk.beat(attempt);
       await desk.sweep();
       expect((await desk.get(job)).status).toBe("processing");
-      desk.clock.pass(1000);
+      desk.clock.pass(3000);
       await desk.beat(attempt);
       await desk.sweep();
       const failed = await desk.get(job);
