@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, readlink, rm, stat } from "node:fs/promises";
 import { type IncomingMessage, request as open } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -192,7 +192,8 @@ describe.each(Object.entries(MOUNTS))("mounted in %s", (_name, mount) => {
     expect(past.status).toBe(416);
   });
 
-  it("lets go of the file of a download that breaks off", async () => {
+  // Which files a process has open is only told there.
+  it.runIf(process.platform === "linux")("lets go of the file of a download that breaks off", async () => {
     const body = randomBytes(20 * MEBIBYTE);
     const headers = { ...ADA, "content-type": "application/octet-stream", prefer: "wait=60, return=minimal" };
     const accepted = await fetch(`${base}/operations/gzip?level=1`, { method: "POST", headers, body });
@@ -299,7 +300,6 @@ async function download(url: string, headers: Record<string, string>) {
 
 /** How many files of the blob store this process has open. */
 async function openBlobs(home: string): Promise<number> {
-  const { readlink } = await import("node:fs/promises");
   const handles = await readdir("/proc/self/fd");
   const paths = await Promise.all(
     handles.map((handle) => readlink(`/proc/self/fd/${handle}`).catch(() => "")),

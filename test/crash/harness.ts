@@ -8,7 +8,7 @@ import { createDice, type Dice } from "./dice.ts";
 import type { Violation, ViolationKind } from "./evidence.ts";
 import { examine, examineAll, examineLists, rest } from "./examine.ts";
 import { runLoad } from "./load.ts";
-import { describeStrike, type Inside, planStrike, type Strike } from "./plan.ts";
+import { describeStrike, type Inside, MOST_CREATE_MS, planStrike, type Strike } from "./plan.ts";
 import { lateSettleRound, pairRound, type RoundName, rescueRound, shutdownRound } from "./rounds.ts";
 import { startTarget, type Target } from "./target.ts";
 import { World } from "./world.ts";
@@ -117,10 +117,15 @@ async function runCycle(
   strike: Strike,
   dice: Dice,
 ): Promise<Awaited<ReturnType<Target["autopsy"]>>> {
-  const crashAt = strike.kind === "point" ? `${strike.point}#${strike.nth}` : "";
+  const crashAt =
+    strike.kind === "point"
+      ? `${strike.point}#${strike.nth}`
+      : strike.kind === "create"
+        ? `${strike.point}#1`
+        : "";
   const target = startTarget(program, world.folder, crashAt);
-  if (strike.kind === "start") {
-    await Promise.race([target.ended, pause(strike.afterMs)]);
+  if (strike.kind === "start" || strike.kind === "create") {
+    await Promise.race([target.ended, pause(strike.kind === "start" ? strike.afterMs : MOST_CREATE_MS)]);
     target.signal("SIGKILL");
     return target.autopsy();
   }

@@ -15,7 +15,10 @@ export const POINTS = [
   "settle-after-commit",
 ] as const;
 
-export type Point = (typeof POINTS)[number];
+/** Places on the way to a store that is there; a process dies at them whenever it comes to them. */
+export const CREATE_POINTS = ["create-begun", "create-before-name"] as const;
+
+export type Point = (typeof POINTS)[number] | (typeof CREATE_POINTS)[number];
 
 /** What a kill fell into. A claim, a listing, a handler's work and a start are `other`. */
 export type Inside = "accept" | "settle" | "other";
@@ -26,13 +29,18 @@ export type Strike =
   /** SIGKILL by its own hand, when it comes to the point for the nth time under load. */
   | { readonly kind: "point"; readonly point: Point; readonly nth: number }
   /** SIGKILL from outside, this long after the process was started: before it serves, or soon after. */
-  | { readonly kind: "start"; readonly afterMs: number };
+  | { readonly kind: "start"; readonly afterMs: number }
+  /** SIGKILL by its own hand, where the store is made. */
+  | { readonly kind: "create"; readonly point: (typeof CREATE_POINTS)[number] };
+
+/** A process that makes no store does not come to the points of that; it is killed after this. */
+export const MOST_CREATE_MS = 2000;
 
 /** The strike of a cycle. */
 export function planStrike(seed: string, cycle: number): Strike {
   const dice = createDice(`${seed}/cycle ${cycle}`);
-  // The first find no file, or one that is being made.
-  if (cycle < 2) return { kind: "start", afterMs: dice.whole(60, 400) };
+  const create = CREATE_POINTS[cycle];
+  if (create !== undefined) return { kind: "create", point: create };
   const kind = dice.next();
   if (kind < 0.45) return { kind: "moment", afterMs: dice.whole(5, 200) };
   if (kind < 0.92) return { kind: "point", ...planPoint(dice) };
@@ -46,5 +54,6 @@ function planPoint(dice: Dice): { readonly point: Point; readonly nth: number } 
 /** For people: `accept-before-commit #3`, `after 117 ms`. */
 export function describeStrike(strike: Strike): string {
   if (strike.kind === "point") return `${strike.point} #${strike.nth}`;
+  if (strike.kind === "create") return strike.point;
   return strike.kind === "moment" ? `after ${strike.afterMs} ms` : `${strike.afterMs} ms into the start`;
 }

@@ -2,7 +2,8 @@
 // middle of. It wraps SQLite's statements and Node's responses from outside; the product knows nothing of it.
 //
 // What a thread is in the middle of goes into the file CRASH_DIARY, a line at a time: the page cache outlives a
-// SIGKILL. CRASH_AT is `point#nth`; it counts from SIGUSR2 on.
+// SIGKILL. CRASH_AT is `point#nth`; points of accepts, claims and settles count
+// from SIGUSR2 on.
 
 import { openSync, writeSync } from "node:fs";
 import type { OutgoingMessage, ServerResponse } from "node:http";
@@ -35,8 +36,12 @@ function say(line: string): void {
   writeSync(diary, `${line}\n`);
 }
 
+function reachUnderLoad(point: Point, before: () => void = () => {}): void {
+  if (Atomics.load(armed, 0) === 1) reach(point, before);
+}
+
 function reach(point: Point, before: () => void = () => {}): void {
-  if (point !== at || Atomics.load(armed, 0) === 0 || ++seen !== Number(nth)) return;
+  if (point !== at || ++seen !== Number(nth)) return;
   before();
   die(point);
 }
@@ -61,9 +66,9 @@ function wrapStatements({ prototype }: typeof Database): void {
     const run = statement.run.bind(statement) as Execute;
     if (sql === "COMMIT") {
       statement.run = (...values: unknown[]) => {
-        for (const what of inside) reach(`${what}-before-commit`);
+        for (const what of inside) reachUnderLoad(`${what}-before-commit`);
         const done = run(...values);
-        for (const what of inside) reach(`${what}-after-commit`);
+        for (const what of inside) reachUnderLoad(`${what}-after-commit`);
         if (inside.has("accept") || inside.has("settle")) say("out");
         inside.clear();
         return done;
@@ -84,6 +89,17 @@ function wrapStatements({ prototype }: typeof Database): void {
     }
     return statement;
   } as typeof prepare;
+  const { exec, close } = prototype;
+  prototype.exec = function (this: Database.Database, sql: string) {
+    const database = exec.call(this, sql);
+    if (sql.includes("CREATE TABLE jobs")) reach("create-begun");
+    return database;
+  };
+  // A new store is closed once before it gets its name.
+  prototype.close = function (this: Database.Database) {
+    if (!this.memory) reach("create-before-name");
+    return close.call(this);
+  };
 }
 
 /** The replies: what becomes of a 202 that is durable. */
@@ -92,14 +108,14 @@ function wrapReplies({ prototype }: typeof ServerResponse): void {
   prototype.end = function (this: ServerResponse, ...values: Parameters<OutgoingMessage["end"]>) {
     const isAccept = this.statusCode === 202 && this.req.method !== "DELETE";
     if (!isAccept) return end.apply(this, values);
-    reach("accept-before-reply");
-    reach("accept-half-reply", () =>
+    reachUnderLoad("accept-before-reply");
+    reachUnderLoad("accept-half-reply", () =>
       this.socket?.write(
         "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 1000\r\nLocat",
       ),
     );
     const done = end.apply(this, values);
-    reach("accept-after-reply");
+    reachUnderLoad("accept-after-reply");
     return done;
   } as typeof end;
 }

@@ -25,7 +25,6 @@ export function startTarget(program: string, folder: string, crashAt = ""): Targ
       CRASH_DIARY: diary,
       CRASH_AT: crashAt,
       NODE_OPTIONS: "",
-      NODE_COMPILE_CACHE: join(dirname(points), "cache"),
     },
   });
   const port = server.line("ready ").then(Number);

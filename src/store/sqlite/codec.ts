@@ -46,6 +46,17 @@ export const CURRENT = [
   "problem",
 ] as const;
 
+/** What a job has of it when it is accepted, in the order of `fresh`; the rest is null until something happens. */
+export const FRESH = [
+  "status",
+  "revision",
+  "attempt",
+  "failures",
+  "crashes",
+  "due_at",
+  "updated_at",
+] as const;
+
 /** What came with the request, in the order of `contents`; emptied when the job expires. */
 export const CONTENTS = ["input", "upload", "trace"] as const;
 
@@ -98,6 +109,10 @@ export function current(job: Job): Column[] {
     job.files.length === 0 ? null : JSON.stringify(job.files),
     job.problem === null ? null : JSON.stringify(job.problem),
   ];
+}
+
+export function fresh(job: Job): Column[] {
+  return [job.status, job.revision, job.attempt, job.failures, job.crashes, job.dueAt, job.updatedAt];
 }
 
 export function contents(job: Job): Column[] {

@@ -3,7 +3,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { Durations } from "../../core/durations.ts";
 import type { Event } from "../../core/event.ts";
-import type { Job, Policy } from "../../core/job.ts";
+import type { Policy } from "../../core/job.ts";
 import type { Row, Rows } from "../embedded/rows.ts";
 import type { ListFilter } from "../store.ts";
 import {
@@ -12,18 +12,15 @@ import {
   CURRENT,
   contents,
   current,
+  FRESH,
+  fresh,
   GIVEN,
   given,
   type Policies,
   rowOf,
 } from "./codec.ts";
 import { COLUMNS } from "./database.ts";
-
-/** Rows held as objects: those that were just written are those that are asked for next. */
-const HOT_ROWS = 20_000;
-
-/** What they may hold in inputs, results and checkpoints: more than this would be felt in memory. */
-const HOT_CHARS = 32 * 1024 * 1024;
+import { Hot } from "./hot.ts";
 
 /** A longer input lies in a table of its own, so that a change of its job does not write it again. */
 const INLINE_INPUT_CHARS = 2048;
@@ -32,8 +29,7 @@ type Run = Statement<Column[], unknown>;
 
 export class Table implements Rows {
   readonly #db: Database;
-  readonly #hot = new Map<number, Row>();
-  #hotChars = 0;
+  readonly #hot = new Hot();
   readonly #policies = new PolicyTable();
   readonly #get: Run;
   readonly #insert: Run;
@@ -56,7 +52,7 @@ export class Table implements Rows {
   constructor(db: Database) {
     this.#db = db;
     const places = (columns: readonly string[]) => columns.map(() => "?").join(", ");
-    const all = [...GIVEN, ...CURRENT, ...CONTENTS];
+    const all = [...GIVEN, ...FRESH, ...CONTENTS];
     this.#get = db.prepare<Column[]>(`SELECT ${COLUMNS} FROM jobs WHERE row = ?`).raw();
     this.#insert = db.prepare(`INSERT INTO jobs (${all.join(", ")}) VALUES (${places(all)})`);
     // The revision is checked in the statement that writes: no decision on a stale row has any effect.
@@ -114,7 +110,6 @@ export class Table implements Rows {
   /** Forgets what is held, after another process or a rollback changed the rows. */
   cool(): void {
     this.#hot.clear();
-    this.#hotChars = 0;
     this.#policies.open(this.#db);
     this.#size = this.#db.prepare("SELECT count(*) FROM jobs").pluck().get() as number;
   }
@@ -127,7 +122,7 @@ export class Table implements Rows {
     const on = GIVEN.length + CURRENT.length;
     if (columns[on] === null) columns[on] = (this.#input.get(row) as string | undefined) ?? null;
     const found = rowOf(columns, this.#policies);
-    this.#hold(found);
+    this.#hot.set(found);
     return found;
   }
 
@@ -135,10 +130,10 @@ export class Table implements Rows {
     const { job } = row;
     const [input = null, ...rest] = contents(job);
     const isLong = job.input.length > INLINE_INPUT_CHARS;
-    this.#insert.run(...given(row, this.#policies), ...current(job), isLong ? null : input, ...rest);
+    this.#insert.run(...given(row, this.#policies), ...fresh(job), isLong ? null : input, ...rest);
     if (isLong) this.#keepInput.run(job.row, input);
     this.#size++;
-    this.#hold(row);
+    this.#hot.set(row);
   }
 
   update(row: Row): void {
@@ -149,13 +144,13 @@ export class Table implements Rows {
       this.#empty.run(job.row);
       this.#removeInput.run(job.row);
     }
-    this.#hold(row);
+    this.#hot.set(row);
   }
 
   remove(row: number): void {
     this.#remove.run(row);
     this.#removeInput.run(row);
-    this.#drop(row);
+    this.#hot.delete(row);
     this.#size--;
   }
 
@@ -215,30 +210,6 @@ export class Table implements Rows {
       value,
     ]);
   }
-
-  #hold(row: Row): void {
-    // The first in a map is the one that was held longest: taken out and put back, it is the last.
-    this.#drop(row.job.row);
-    this.#hot.set(row.job.row, row);
-    this.#hotChars += charsOf(row.job);
-    if (this.#hot.size <= HOT_ROWS && this.#hotChars <= HOT_CHARS) return;
-    for (const oldest of this.#hot.keys()) {
-      this.#drop(oldest);
-      if (this.#hotChars <= HOT_CHARS) return;
-    }
-  }
-
-  #drop(row: number): void {
-    const hot = this.#hot.get(row);
-    if (hot === undefined) return;
-    this.#hot.delete(row);
-    this.#hotChars -= charsOf(hot.job);
-  }
-}
-
-function charsOf({ input, checkpoint, result }: Job): number {
-  const resultChars = result !== null && "json" in result ? result.json.length : 0;
-  return input.length + (checkpoint?.length ?? 0) + resultChars;
 }
 
 /** The numbers of the rows that match, newest first. */
