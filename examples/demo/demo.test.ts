@@ -40,7 +40,11 @@ describe("the demo, where its output is no terminal", () => {
   });
 
   it("shows each submit with its 202, and that a key twice is one job", () => {
-    for (const operation of ["transcode-video?height=360", "photo-album?title=Rome", "photo-album?title=Oslo"]) {
+    for (const operation of [
+      "transcode-video?height=360",
+      "photo-album?title=Rome",
+      "photo-album?title=Oslo",
+    ]) {
       const answer = answerTo(`POST /operations/${operation}`);
       expect(answer).toMatch(/^ {2}← 202 Accepted .*\n {6}Location: http:.*\n {6}Retry-After: \d+$/);
     }
@@ -53,17 +57,22 @@ describe("the demo, where its output is no terminal", () => {
   });
 
   it("tells where each job stands, and follows it by its 303 to the result", () => {
-    const monitors = [...output.matchAll(/← 202 .*\n +Location: http:\/\/[^/]+(\S+)/g)].map(([, path]) => path);
+    const monitors = [...output.matchAll(/← 202 .*\n +Location: http:\/\/[^/]+(\S+)/g)].map(
+      ([, path]) => path,
+    );
     expect(new Set(monitors).size).toBe(4);
     for (const monitor of monitors) {
-      expect(output).toMatch(new RegExp(`→ GET ${monitor}\\n {2}← 303 See Other .*\\n +Location: .*/result\\n`));
+      expect(output).toMatch(
+        new RegExp(`→ GET ${monitor}\\n {2}← 303 See Other .*\\n +Location: .*/result\\n`),
+      );
       expect(answerTo(`GET ${monitor}/result\n`)).toMatch(/^ {2}← 200 OK/);
     }
     for (const label of ["transcode-video", "render-report", "album of Rome", "album of Oslo"]) {
-      expect(output).toMatch(new RegExp(`^ {2}${label}: number \\d in line, `, "m"));
+      expect(output).toMatch(new RegExp(`^ {2}${label}: .*(?:\\d s left|any moment)`, "m"));
       expect(output).toMatch(new RegExp(`^✓ ${label} is ready after [\\d.]+ s, asked `, "m"));
     }
-    expect(output).toMatch(/^ {2}transcode-video: +\d+ % {2}\d+ s left {2}Transcoding video… /m);
+    // Albums are made one at a time.
+    expect(output).toMatch(/^ {2}album of Oslo: number 1 in line, /m);
   });
 
   it("saves what the jobs made, of the types that they should be", async () => {
@@ -79,7 +88,9 @@ describe("the demo, where its output is no terminal", () => {
   });
 
   it("leaves nothing behind but these", async () => {
-    expect(await readdir(home)).toEqual(["demo-output"]);
+    // tsx keeps a cache there.
+    const left = (await readdir(home)).filter((name) => !name.startsWith("tsx-"));
+    expect(left).toEqual(["demo-output"]);
     await expect(fetch(/It listens on (\S+),/.exec(output)?.[1] ?? "")).rejects.toThrow("fetch failed");
   });
 });

@@ -52,6 +52,8 @@ export class Checker {
   replays = 0;
   /** How often a server was told to shut down: each may give every attempt back once. */
   releases = 0;
+  /** Which part of the test is under way; what is found says in which it was. */
+  stage = "";
   /** Jobs that ended as failed because their workers were lost time and again. */
   givenUp = 0;
   readonly #expectations: Readonly<Record<string, Expectation>>;
@@ -389,7 +391,7 @@ export class Checker {
   }
 
   #say(kind: ViolationKind, detail: string): void {
-    this.violations.push({ kind, detail });
+    this.violations.push({ kind, detail: this.stage === "" ? detail : `${this.stage}: ${detail}` });
   }
 }
 

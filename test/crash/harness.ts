@@ -73,16 +73,19 @@ export async function runCrash(options: CrashOptions): Promise<CrashReport> {
     for (; done < cycles && !found(); done++) {
       for (const [round, at] of rounds) {
         if (Math.floor(at * cycles) === done) {
+          world.checker.stage = `${round} round before cycle ${done + 1}`;
           await runRound(round, world, program, dice.fork(`${round} ${done}`));
           tell(`${round} round`);
         }
       }
       const strike = planStrike(seed, done);
+      world.checker.stage = `cycle ${done + 1}`;
       const { inside, point } = await runCycle(world, program, strike, dice.fork(`cycle ${done}`));
       kills[inside]++;
       if (point !== null) atPoints++;
       tell(`${done + 1}. ${describeStrike(strike)}: in ${inside}; ${world.checker.jobs.length} jobs`);
     }
+    world.checker.stage = "at the end";
     if (!found()) await reckon(world, program);
     const { checker } = world;
     const count = (...kinds: ViolationKind[]) =>

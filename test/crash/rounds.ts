@@ -153,6 +153,7 @@ async function submitWork(
 /** Waits for an attempt after this one to begin, and judges how long that took from when it was due. */
 async function checkRescue(world: World, job: string, attempt: number, fromMs: number): Promise<Run | null> {
   const run = await seeRunAfter(world, job, attempt);
+  if (run===null) console.log("NEVER", job, attempt, fromMs, Date.now(), world.runs.filter(r=>r.job===job), "last runs", world.runs.slice(-5));
   world.checker.sawRescue(job, run === null ? null : Math.max(0, run.at - fromMs), RESCUE_MS);
   return run;
 }
