@@ -14,8 +14,8 @@ const FRAME_HEADER_BYTES = 24;
 export function checkWal(file: string): void {
   const path = `${file}-wal`;
   // A server that writes at this moment can look like damage; it does not stay.
-  for (let look = 0; look < 3; look++) {
-    if (!existsSync(path) || !isDamaged(path)) return;
+  for (let look = 1; existsSync(path) && isDamaged(path); look++) {
+    if (look === 3) break;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 150);
   }
   throw new StoreUnusable(
