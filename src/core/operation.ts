@@ -107,10 +107,10 @@ export function defineOperation<
   const path = options.path ?? `/operations/${name}`;
   if (
     !/^(?:\/[A-Za-z0-9._~-]+)+$/.test(path) ||
-    /^\/(?:jobs|attempts|health|openapi\.json)(?:\/|$)/.test(path)
+    /^\/(?:jobs|attempts|health|problems|rels|openapi\.json)(?:\/|$)/.test(path)
   ) {
     throw new TypeError(
-      `The path of ${name} must be like "/videos/transcode", without parameters, and not below /jobs, /attempts or /health.`,
+      `The path of ${name} must be like "/videos/transcode", without parameters, and not below /jobs, /attempts, /health, /problems or /rels.`,
     );
   }
   const ms = (value: Duration, what: string) => parseDuration(value, `${what} of ${name}`);

@@ -56,8 +56,6 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
       if (retryAfterSeconds !== null) return refuse("rate-limited", undefined, retryAfterSeconds, rate);
       const policy = policies(operation, caller, request);
       const lateSeconds = await late(caller, request, policy);
-      if (lateSeconds !== null)
-        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), rate);
       const id = request.id ?? createId();
       const written = await store.write({
         do: "submit",
@@ -76,8 +74,13 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
         address: addressOf(caller.owner, id),
         idFingerprint: request.idFromCaller ? request.fingerprint : null,
         limits: { active: caller.tier.active, operationBacklog: operation.backlog, backlog },
+        // What was accepted before is no less accepted for being repeated late.
+        onlyRepeat: lateSeconds !== null,
       });
       if ("did" in written) return { view: estimates.view(written), replayed: written.replayed, rate };
+      if (lateSeconds !== null && written.refused === "not-found") {
+        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), rate);
+      }
       const { refused } = written;
       if (refused === "key-reused" || refused === "over-quota" || refused.endsWith("backlog-full")) {
         return refusalOf(

@@ -41,6 +41,8 @@ export interface SubmitWrite {
   /** Digest of what was sent, where the caller made the id (PUT): it makes the repeat the same job. */
   readonly idFingerprint: Digest | null;
   readonly limits: Limits;
+  /** Only a repeat is answered; a new one is refused as `not-found`. */
+  readonly onlyRepeat?: boolean;
 }
 
 export interface ClaimWrite {

@@ -248,6 +248,7 @@ export class Embedded {
         ? { did: "submit", replayed: true, ...this.#sight(same.row.job, moment.now) }
         : { refused: "key-reused" };
     }
+    if (write.onlyRepeat === true) return { refused: "not-found" };
     if (limits.active !== null && this.#roster.active(owner) >= limits.active)
       return { refused: "over-quota" };
     if (this.#roster.counts(operation).queued >= limits.operationBacklog) {

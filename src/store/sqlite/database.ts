@@ -94,15 +94,15 @@ export interface DatabaseOptions {
 /** Opens the file for writing, making or migrating it first. Throws `StoreUnusable` in one sentence. */
 export function openDatabase(file: string, options: DatabaseOptions = {}): Database.Database {
   checkVersion();
-  mkdirSync(dirname(file), { recursive: true });
-  if (!existsSync(file)) {
-    refuseLogAlone(file);
-    createFile(file);
-  }
-  checkHeader(file);
-  checkWal(file);
   let db: Database.Database | undefined;
   try {
+    mkdirSync(dirname(file), { recursive: true });
+    if (!existsSync(file)) {
+      refuseLogAlone(file);
+      createFile(file);
+    }
+    checkHeader(file);
+    checkWal(file);
     db = new Database(file, { timeout: BUSY_MS });
     checkOwn(db, file);
     setUp(db, file);
@@ -114,7 +114,9 @@ export function openDatabase(file: string, options: DatabaseOptions = {}): Datab
     return db;
   } catch (error) {
     db?.close();
-    throw translate(error, file);
+    const meaning = translate(error, file);
+    if (meaning instanceof StoreUnusable || meaning instanceof StoreUnavailable) throw meaning;
+    throw new StoreUnusable(`The store ${file} can't be opened: ${meaning.message}.`, { cause: error });
   }
 }
 

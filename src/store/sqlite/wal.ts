@@ -4,7 +4,7 @@
 // The format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log. A power cut may leave one commit torn at the
 // end, which nobody was told of; two or more behind a broken frame were acknowledged.
 
-import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { StoreUnusable } from "../store.ts";
 
 const HEADER_BYTES = 32;
@@ -14,7 +14,8 @@ const FRAME_HEADER_BYTES = 24;
 export function checkWal(file: string): void {
   const path = `${file}-wal`;
   // A server that writes at this moment can look like damage; it does not stay.
-  for (let look = 1; existsSync(path) && isDamaged(path); look++) {
+  for (let look = 1; ; look++) {
+    if (!isDamaged(path)) return;
     if (look === 3) break;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 150);
   }
@@ -24,7 +25,8 @@ export function checkWal(file: string): void {
 }
 
 function isDamaged(path: string): boolean {
-  const handle = openSync(path, "r");
+  const handle = openIfThere(path);
+  if (handle === null) return false;
   try {
     const size = fstatSync(handle).size;
     if (size < HEADER_BYTES) return false;
@@ -56,6 +58,16 @@ function isDamaged(path: string): boolean {
     return false;
   } finally {
     closeSync(handle);
+  }
+}
+
+// Whoever closes the store last removes its log.
+function openIfThere(path: string): number | null {
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
   }
 }
 

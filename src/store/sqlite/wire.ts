@@ -82,6 +82,7 @@ export function flattenWrite(write: Write, policies: PolicySender): Write | Flat
     limits.active,
     limits.operationBacklog,
     limits.backlog,
+    write.onlyRepeat === true ? 1 : 0,
   ];
 }
 
@@ -112,6 +113,7 @@ export function unflattenWrite(write: Write | Flat, policies: readonly Policy[])
       operationBacklog: f[15] as number,
       backlog: f[16] as number,
     },
+    onlyRepeat: f[17] === 1,
   } satisfies SubmitWrite;
 }
 

@@ -5,6 +5,7 @@
 // thread keeps its lease, and looks for what other processes committed to the same file.
 
 import { parentPort, workerData } from "node:worker_threads";
+import type { Database } from "better-sqlite3";
 import type { Event } from "../../core/event.ts";
 import type { Policy } from "../../core/job.ts";
 import { createClock } from "../clock.ts";
@@ -48,6 +49,16 @@ try {
 
 function serve(): void {
   const db = openDatabase(file, options);
+  try {
+    serveFrom(db);
+  } catch (error) {
+    // Damage that the reading of all rows found: the file is left as it was.
+    db.close();
+    throw error;
+  }
+}
+
+function serveFrom(db: Database): void {
   const table = new Table(db);
   const policies: Policy[] = [];
   const sent = new Set<number>();
