@@ -20,6 +20,11 @@ export default defineConfig({
     // Parsing a million rows is work for a processor: in a thread of its own it delays nobody.
     { operation: importCsv, module: new URL("./import-csv/handler.ts", import.meta.url), isolate: "thread" },
     // It crashes on request, so it gets a process of its own.
-    { operation: rehearsal, module: new URL("./rehearsal/handler.ts", import.meta.url), isolate: "process", concurrency: 4 },
+    {
+      operation: rehearsal,
+      module: new URL("./rehearsal/handler.ts", import.meta.url),
+      isolate: "process",
+      concurrency: 4,
+    },
   ],
 });

@@ -2,8 +2,7 @@
 
 import { lstat } from "node:fs/promises";
 import { resolve } from "node:path";
-import { Failure } from "coatcheck";
-import { PathRefused, pathBelow } from "coatcheck";
+import { Failure, PathRefused, pathBelow } from "coatcheck";
 
 /** The absolute path of a file below `COATCHECK_MEDIA` (default `./media`). Throws a `Failure` where there is none. */
 export function mediaFile(relative: string): Promise<string> {

@@ -1,8 +1,7 @@
 // `photo-album`: pictures in; thumbnails, a contact sheet and a zip of them all out.
 
-import { defineOperation } from "coatcheck";
+import { defineOperation, RELATIVE_PATH } from "coatcheck";
 import { z } from "zod";
-import { RELATIVE_PATH } from "coatcheck";
 
 export const photoAlbum = defineOperation({
   name: "photo-album",

@@ -1,8 +1,7 @@
 // `transcode-video`: a video in, a video of another format, size or length out.
 
-import { defineOperation } from "coatcheck";
+import { defineOperation, RELATIVE_PATH } from "coatcheck";
 import { z } from "zod";
-import { RELATIVE_PATH } from "coatcheck";
 
 export const transcodeVideo = defineOperation({
   name: "transcode-video",

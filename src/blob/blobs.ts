@@ -24,7 +24,11 @@ export interface Blobs {
    * Writes a stream; resolves once every byte is durable. Nothing is left where it fails or is aborted.
    * @throws BlobTooLarge past `maxBytes`. StoreUnavailable where the disk is full or read-only.
    */
-  write(place: BlobPlace, from: Readable, options: { maxBytes: number; signal?: AbortSignal }): Promise<Written>;
+  write(
+    place: BlobPlace,
+    from: Readable,
+    options: { maxBytes: number; signal?: AbortSignal },
+  ): Promise<Written>;
   /** Takes over a file of the local disk, by moving it where it can. */
   take(place: BlobPlace, path: string): Promise<Written>;
   /** Opens a blob, or bytes `from`–`to` (inclusive) of it; null where it is no longer there. */

@@ -8,7 +8,14 @@ import { createDice, type Dice } from "./dice.ts";
 import type { Violation, ViolationKind } from "./evidence.ts";
 import { examine, examineAll, examineLists, rest } from "./examine.ts";
 import { runLoad } from "./load.ts";
-import { describeStrike, type Inside, MOST_CREATE_MS, planStrike, type Strike } from "./plan.ts";
+import {
+  describeStrike,
+  type Inside,
+  type LoadPoint,
+  MOST_CREATE_MS,
+  planStrike,
+  type Strike,
+} from "./plan.ts";
 import { lateSettleRound, pairRound, type RoundName, rescueRound, shutdownRound } from "./rounds.ts";
 import { startTarget, type Target } from "./target.ts";
 import { World } from "./world.ts";
@@ -18,6 +25,8 @@ export interface CrashOptions {
   readonly program: string;
   readonly cycles: number;
   readonly seed: string;
+  /** Kills only here. Default: everywhere. */
+  readonly points?: readonly LoadPoint[];
   /** Which rounds are run, and after which share of the cycles (0 to 1). Default: all. */
   readonly rounds?: readonly (readonly [RoundName, number])[];
   /** Ends with the cycle or round in which the checker finds something. Default false. */
@@ -78,7 +87,7 @@ export async function runCrash(options: CrashOptions): Promise<CrashReport> {
           tell(`${round} round`);
         }
       }
-      const strike = planStrike(seed, done);
+      const strike = planStrike(seed, done, options.points);
       world.checker.stage = `cycle ${done + 1}`;
       const { inside, point } = await runCycle(world, program, strike, dice.fork(`cycle ${done}`));
       kills[inside]++;

@@ -74,8 +74,7 @@ export async function lateSettleRound(world: World, program: string): Promise<vo
   const first = (await seeRunAfter(world, job, 0))!;
   const sleeper = servers.find(({ target }) => target.pid === first.pid)!;
   const other = servers.find((server) => server !== sleeper)!;
-  sleeper.target.signal("SIGSTOP");
-  const stoppedAt = Date.now();
+  const stoppedAt = await stopBetweenCommits(world, sleeper, other);
   const second = await checkRescue(world, job, 1, stoppedAt + LEASE_MS);
   // By then its handler is over, so its outcome is the first thing that it tells.
   await pause(Math.max(0, first.at + ms + 50 - Date.now()));
@@ -120,6 +119,25 @@ export async function shutdownRound(world: World, program: string, dice: Dice): 
   await kill(second);
 }
 
+/**
+ * Stops a process where it holds no lock: stopped inside of a transaction it would keep the file's only write lock, and
+ * nobody could write until it wakes. Gives when it was stopped.
+ */
+async function stopBetweenCommits(world: World, sleeper: Served, other: Served): Promise<number> {
+  for (;;) {
+    sleeper.target.signal("SIGSTOP");
+    const stoppedAt = Date.now();
+    const probe = world.send(
+      other.caller,
+      world.errand({ owner: "alice", operation: "work", by: "key", ms: 0 }),
+    );
+    const wrote = await Promise.race([probe.then(() => true), pause(LEASE_MS / 2).then(() => false)]);
+    if (wrote) return stoppedAt;
+    sleeper.target.signal("SIGCONT");
+    await probe;
+  }
+}
+
 interface Served {
   readonly target: Target;
   readonly caller: Caller;
@@ -153,7 +171,6 @@ async function submitWork(
 /** Waits for an attempt after this one to begin, and judges how long that took from when it was due. */
 async function checkRescue(world: World, job: string, attempt: number, fromMs: number): Promise<Run | null> {
   const run = await seeRunAfter(world, job, attempt);
-  if (run===null) console.log("NEVER", job, attempt, fromMs, Date.now(), world.runs.filter(r=>r.job===job), "last runs", world.runs.slice(-5));
   world.checker.sawRescue(job, run === null ? null : Math.max(0, run.at - fromMs), RESCUE_MS);
   return run;
 }
