@@ -12,15 +12,34 @@ const MOST_OWNERS = 100_000;
 
 export interface Rates {
   /** Takes one submission of the owner's rate. */
-  take(caller: Caller): { readonly rate: RateState | null; readonly retryAfterSeconds: number | null };
+  take(caller: Caller): Judged;
+  /** What `take` would judge now, and what is left; nothing is taken. */
+  look(caller: Caller): Judged;
+}
+
+interface Judged {
+  readonly rate: RateState | null;
+  /** Until it would be allowed; null where it is. */
+  readonly retryAfterSeconds: number | null;
 }
 
 /** Counts submissions per owner, in this process. */
 export function createRates(now: () => number): Rates {
   const buckets = new Map<string, Bucket>();
   return {
+    look({ owner, tier }) {
+      if (tier.rate === null) return UNLIMITED;
+      const policy = { name: tier.name, ...tier.rate };
+      const bucket = buckets.get(owner);
+      const { remaining, resetSeconds } = take(bucket, policy, now(), 0);
+      const { allowed, retryAfterSeconds } = take(bucket, policy, now());
+      return {
+        rate: { ...policy, remaining, resetSeconds },
+        retryAfterSeconds: allowed ? null : retryAfterSeconds,
+      };
+    },
     take({ owner, tier }) {
-      if (tier.rate === null) return { rate: null, retryAfterSeconds: null };
+      if (tier.rate === null) return UNLIMITED;
       const policy = { name: tier.name, ...tier.rate };
       const taken = take(buckets.get(owner), policy, now());
       buckets.set(owner, taken.bucket);
@@ -38,6 +57,8 @@ export function createRates(now: () => number): Rates {
     },
   };
 }
+
+const UNLIMITED: Judged = { rate: null, retryAfterSeconds: null };
 
 export function refuse(
   name: ProblemName,

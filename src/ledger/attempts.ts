@@ -5,6 +5,9 @@ import type { Store } from "../store/store.ts";
 import type { Estimates } from "./estimates.ts";
 import { endsJob, type Feed } from "./feed.ts";
 
+/** Requests to stop that were heard of before their attempt was handed out: as many are remembered. */
+const MOST_EARLY = 1000;
+
 interface Open {
   readonly attempt: number;
   readonly operation: string;
@@ -15,6 +18,8 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
   /** Attempts that were handed out here and did not settle yet, by row. */
   const open = new Map<number, Open>();
   const running = new Map<string, number>();
+  /** Rows that were asked to stop while the claim that took them was being answered, by their attempt. */
+  const early = new Map<number, number>();
   const stops = new Set<(ref: AttemptRef, why: "canceled" | "lease-lost") => void>();
 
   const close = (row: number) => {
@@ -29,9 +34,22 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
     running.set(attempt.operation, (running.get(attempt.operation) ?? 0) + 1);
   };
 
+  // Who claims must have taken the attempt up before it is told to stop it.
+  const stopSoon = ({ row, attempt }: AttemptRef) => {
+    early.delete(row);
+    setImmediate(() => {
+      if (open.get(row)?.attempt !== attempt) return;
+      for (const stop of stops) stop({ row, attempt }, "canceled");
+    });
+  };
+
   feed.listen((event) => {
     if (endsJob(event.kind)) estimates.learnSettled(event.operation);
     const attempt = open.get(event.row);
+    if (attempt === undefined && event.kind === "cancel-requested") {
+      early.set(event.row, event.attempt);
+      if (early.size > MOST_EARLY) forgetFirst(early);
+    }
     if (attempt === undefined || event.attempt < attempt.attempt) return;
     const ref = { row: event.row, attempt: attempt.attempt };
     if (event.kind === "cancel-requested") {
@@ -53,6 +71,7 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
       if (!("did" in written)) throw new Error(`A claim was refused as ${written.refused}.`);
       for (const job of written.jobs) {
         keep(job.row, { attempt: job.attempt, operation: job.operation, startedAt: job.startedAt ?? now() });
+        if (early.get(job.row) === job.attempt) stopSoon(job);
       }
       for (const [operation, free] of Object.entries(request.slots)) {
         const taken = written.jobs.reduce((count, job) => count + (job.operation === operation ? 1 : 0), 0);
@@ -88,4 +107,11 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
       return () => stops.delete(listener);
     },
   };
+}
+
+function forgetFirst(map: Map<number, number>): void {
+  for (const first of map.keys()) {
+    map.delete(first);
+    return;
+  }
 }

@@ -93,9 +93,15 @@ export function createEstimates(
   const share = async () => {
     for (const [operation, entry] of known) {
       if (entry.runs.length === 0) continue;
-      const durations = learnAll(emptyDurations(), entry.runs, now());
+      const { runs } = entry;
       entry.runs = [];
-      await store.write({ do: "learn", operation, durations });
+      try {
+        const durations = learnAll(emptyDurations(), runs, now());
+        await store.write({ do: "learn", operation, durations });
+      } catch (error) {
+        entry.runs = [...runs, ...entry.runs].slice(-MOST_RUNS);
+        throw error;
+      }
     }
   };
   const sharing = setInterval(() => share().then(load).catch(onError), SHARE_EVERY_MS);
@@ -109,7 +115,19 @@ export function createEstimates(
       const entry = of(job.operation);
       fold(entry, at);
       const { remainingMs, retryAfterSeconds } = estimate(waiting(job, position, entry, at), Math.random());
-      return { job, position, waitingFor, completionAt: Math.round(at + remainingMs), retryAfterSeconds };
+      const completionAt = Math.round(at + remainingMs);
+      if (job.cancelRequestedAt !== null) {
+        // What was asked to stop mostly does so at once, and has to within its grace, however much work is left.
+        const stopsBy = Math.max(at, job.cancelRequestedAt + job.policy.graceMs);
+        return {
+          job,
+          position,
+          waitingFor,
+          completionAt: Math.min(completionAt, stopsBy),
+          retryAfterSeconds: 1,
+        };
+      }
+      return { job, position, waitingFor, completionAt, retryAfterSeconds };
     },
     outlook(operation, position, delayMs) {
       const at = now();
@@ -147,8 +165,11 @@ export function createEstimates(
     },
     learnSettled(operation) {
       const entry = of(operation);
+      const at = now();
       entry.settled++;
-      if (entry.settledAt === 0) entry.settledAt = now() - 1000;
+      if (entry.settledAt === 0) entry.settledAt = at - 1000;
+      // Now, and not at the next look: what an idle hour settled would then pass for one second's.
+      fold(entry, at);
     },
     learnSlots(operation, free, running) {
       const entry = of(operation);

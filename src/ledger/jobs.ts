@@ -97,6 +97,12 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
     async preview(caller, request) {
       const operation = operationOf(request.operation);
       const policy = policies(operation, caller, request);
+      // In the order in which a submit is judged, so that both are refused for the same reason.
+      const { rate, retryAfterSeconds } = rates.look(caller);
+      if (retryAfterSeconds !== null) return refuse("rate-limited", undefined, retryAfterSeconds, rate);
+      const lateSeconds = await late(caller, request, policy);
+      if (lateSeconds !== null)
+        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), rate);
       const { position, active, waiting } = await store.read({
         get: "outlook",
         owner: caller.owner,
@@ -106,18 +112,18 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
       });
       const room = estimates.roomSeconds(operation.name);
       const limit = caller.tier.active;
-      if (limit !== null && active >= limit) return refusalOf("over-quota", caller, operation, room, null);
+      if (limit !== null && active >= limit) return refusalOf("over-quota", caller, operation, room, rate);
       if (waiting >= operation.backlog)
-        return refusalOf("operation-backlog-full", caller, operation, room, null);
-      const lateSeconds = await late(caller, request, policy);
-      if (lateSeconds !== null)
-        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), null);
+        return refusalOf("operation-backlog-full", caller, operation, room, rate);
+      const { operations: all } = await store.read({ get: "counts" });
+      const waitingInAll = Object.values(all).reduce((sum, { queued }) => sum + queued, 0);
+      if (waitingInAll >= backlog) return refusalOf("backlog-full", caller, operation, room, rate);
       const { remainingMs } = estimates.outlook(operation.name, position, request.delayMs);
       return {
         position,
         completionAt: Math.round(now() + remainingMs),
         quota: { active, limit, cost: 1 },
-        rate: null,
+        rate,
       };
     },
 

@@ -1,5 +1,6 @@
 // Keeps the house in order: lapsed leases are rescued, what has expired goes, and with it its files.
 
+import { performance } from "node:perf_hooks";
 import type { Blobs } from "../blob/blobs.ts";
 import type { Store } from "../store/store.ts";
 
@@ -27,23 +28,29 @@ export interface Sweep {
 export function createSweep(store: Store, blobs: Blobs | null, onError: (error: unknown) => void): Sweep {
   let underWay: Promise<void> | null = null;
   let closed = false;
+  const openedAt = Date.now() - performance.now();
 
+  // One that can't be removed now keeps none from being removed; `collect` finds it again.
+  const remove = async (address: string) => {
+    await blobs?.remove(address).catch(onError);
+  };
   const sweep = async () => {
     for (let more = true; more && !closed; ) {
       const swept = await store.write({ do: "sweep", limit: SWEEP_LIMIT });
       if (!("did" in swept)) return;
       more = swept.more;
       // After the commit: a crash in between leaves files without a job, which `collect` finds.
-      for (const address of swept.gone) await blobs?.remove(address);
+      for (const address of swept.gone) await remove(address);
     }
   };
   const collect = async () => {
-    if (blobs === null) return;
-    const before = Date.now() - ORPHAN_AGE_MS;
+    if (blobs === null || closed) return;
+    // A wall clock that was set forward makes no file older than it is.
+    const before = Math.min(Date.now(), openedAt + performance.now()) - ORPHAN_AGE_MS;
     let page: string[] = [];
     const check = async () => {
       const alive = await store.read({ get: "alive", addresses: page });
-      for (const [index, address] of page.entries()) if (alive[index] !== true) await blobs.remove(address);
+      for (const [index, address] of page.entries()) if (alive[index] !== true) await remove(address);
       page = [];
     };
     for await (const { address, changedAt } of blobs.addresses()) {
@@ -59,10 +66,12 @@ export function createSweep(store: Store, blobs: Blobs | null, onError: (error: 
   };
 
   const sweeping = setInterval(() => run().catch(onError), SWEEP_EVERY_MS);
-  const collecting = setInterval(() => collect().catch(onError), ORPHANS_EVERY_MS);
+  let collected = collect().catch(onError);
+  const collecting = setInterval(() => {
+    collected = collected.then(collect).catch(onError);
+  }, ORPHANS_EVERY_MS);
   sweeping.unref();
   collecting.unref();
-  const first = collect().catch(onError);
 
   return {
     run,
@@ -70,7 +79,7 @@ export function createSweep(store: Store, blobs: Blobs | null, onError: (error: 
       closed = true;
       clearInterval(sweeping);
       clearInterval(collecting);
-      await first;
+      await collected;
       await underWay?.catch(() => {});
     },
   };

@@ -7,6 +7,8 @@ import type { Errand, World } from "./world.ts";
 
 const LANES = 12;
 
+const LOADING: readonly string[] = ["alice", "bob"];
+
 // Between two requests of a lane. It bounds how many jobs a cycle makes, all of which are looked at again.
 const MOST_PAUSE_MS = 24;
 
@@ -28,7 +30,7 @@ async function repeat(dice: Dice, signal: AbortSignal, step: () => Promise<unkno
 }
 
 async function askOne(world: World, caller: Caller, dice: Dice): Promise<unknown> {
-  const owner = dice.pick(["alice", "bob"]);
+  const owner = dice.pick(LOADING);
   const known = recent(world, dice);
   const what = dice.next();
   if (known !== undefined) {
@@ -78,5 +80,5 @@ function pickWork(dice: Dice): { readonly operation: string; readonly ms: number
 function recent(world: World, dice: Dice): Errand | undefined {
   const { accepted } = world;
   const errand = accepted[accepted.length - 1 - dice.whole(0, 60)];
-  return errand?.owner === "small" ? undefined : errand;
+  return errand !== undefined && LOADING.includes(errand.owner) ? errand : undefined;
 }

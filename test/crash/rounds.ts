@@ -162,7 +162,7 @@ async function submitWork(
   operation = "work",
 ): Promise<readonly string[]> {
   const errands = Array.from({ length: count }, () =>
-    world.errand({ owner: "bob", operation, by: "key", ms }),
+    world.errand({ owner: "carol", operation, by: "key", ms }),
   );
   const sent = await Promise.all(errands.map((errand) => world.send(caller, errand)));
   return sent.flatMap(({ id }) => (id === null ? [] : [id]));

@@ -10,7 +10,7 @@ try {
     const r = await runCrash({
       program: b.program(process.argv[2]!),
       cycles: Number(process.argv[3] ?? 1),
-      seed: `y${i}`,
+      seed: `y${i}${process.pid}`,
       untilFound: true,
       rounds,
     });

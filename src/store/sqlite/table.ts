@@ -45,7 +45,8 @@ export class Table implements Rows {
   readonly #keepFact: Run;
   readonly #removeFact: Run;
   readonly #facts: Run;
-  #size: number;
+  /** Null until it is asked for: counting a million rows takes some milliseconds. */
+  #size: number | null = null;
   /** The oldest event that is kept may be older than this; spares a look at every sweep. */
   #forgottenBefore = 0;
 
@@ -75,10 +76,10 @@ export class Table implements Rows {
     this.#removeFact = db.prepare("DELETE FROM facts WHERE name = ?");
     this.#facts = db.prepare<Column[]>("SELECT name, value FROM facts WHERE name GLOB ?").raw();
     this.#policies.open(db);
-    this.#size = db.prepare("SELECT count(*) FROM jobs").pluck().get() as number;
   }
 
   get size(): number {
+    this.#size ??= this.#db.prepare("SELECT count(*) FROM jobs").pluck().get() as number;
     return this.#size;
   }
 
@@ -111,7 +112,7 @@ export class Table implements Rows {
   cool(): void {
     this.#hot.clear();
     this.#policies.open(this.#db);
-    this.#size = this.#db.prepare("SELECT count(*) FROM jobs").pluck().get() as number;
+    this.#size = null;
   }
 
   get(row: number): Row | null {
@@ -132,7 +133,7 @@ export class Table implements Rows {
     const isLong = job.input.length > INLINE_INPUT_CHARS;
     this.#insert.run(...given(row, this.#policies), ...fresh(job), isLong ? null : input, ...rest);
     if (isLong) this.#keepInput.run(job.row, input);
-    this.#size++;
+    if (this.#size !== null) this.#size++;
     this.#hot.set(row);
   }
 
@@ -151,7 +152,7 @@ export class Table implements Rows {
     this.#remove.run(row);
     this.#removeInput.run(row);
     this.#hot.delete(row);
-    this.#size--;
+    if (this.#size !== null) this.#size--;
   }
 
   list(filter: ListFilter): readonly Row[] {
