@@ -1,3 +1,5 @@
+// How the tests run: TypeScript as it is, in processes, two at once.
+
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 

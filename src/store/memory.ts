@@ -4,9 +4,12 @@ import { randomBytes } from "node:crypto";
 import type { Durations } from "../core/durations.ts";
 import type { Event } from "../core/event.ts";
 import { type Clock, createClock } from "./clock.ts";
-import { Embedded } from "./embedded/embedded.ts";
+import { answer as answerQuery } from "./embedded/answer.ts";
+import { apply } from "./embedded/apply.ts";
+import { Book } from "./embedded/book.ts";
 import type { Row, Rows } from "./embedded/rows.ts";
 import { type Late, Standing } from "./embedded/standing.ts";
+import { renew } from "./embedded/sweep.ts";
 import type {
   Answer,
   ClaimWrite,
@@ -24,7 +27,7 @@ const LOOK_EVERY_MS = 50;
 
 /** Opens an empty store that lives as long as the process. Its durability is said to be `process`, but a restart empties it. */
 export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): Store {
-  const embedded = new Embedded(new MapRows(), { row: 1, seq: 1 });
+  const book = new Book(new MapRows(), { row: 1, seq: 1 });
   const listeners = new Set<Listener>();
   const standing = new Standing();
   const waiting = new Map<number, (written: Written) => void>();
@@ -37,10 +40,10 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
     }
   };
   const commit = <T>(work: () => T): T => {
-    embedded.begin();
+    book.begin();
     const done = work();
-    const served = standing.serve(embedded, clock.moment());
-    const events = embedded.end();
+    const served = standing.serve(book, clock.moment());
+    const events = book.end();
     standing.answered(served);
     answer(served);
     if (events.length > 0) for (const listener of listeners) listener(events);
@@ -48,8 +51,7 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
   };
   const looking = setInterval(() => {
     const { now } = clock.moment();
-    if (embedded.holds || (standing.size > 0 && embedded.isDue(now)))
-      commit(() => embedded.renew(clock.moment()));
+    if (book.holds || (standing.size > 0 && book.isDue(now))) commit(() => renew(book, clock.moment()));
     answer(standing.end(now));
   }, LOOK_EVERY_MS);
   looking.unref();
@@ -59,7 +61,7 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
     name: "memory",
     async write<W extends Write>(write: W) {
       if (closed) throw new StoreUnavailable("The store is closed.");
-      const written = commit(() => embedded.apply(write, clock.moment()));
+      const written = commit(() => apply(book, write, clock.moment()));
       if (write.do === "withdraw") answer(standing.end(Number.NEGATIVE_INFINITY, write.worker));
       if (!standing.waits(write, written, clock.moment().now)) return written as WrittenOf<W>;
       const number = standing.add(write as ClaimWrite, clock.moment().now);
@@ -69,7 +71,7 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
     },
     async read<Q extends Query>(query: Q) {
       if (closed) throw new StoreUnavailable("The store is closed.");
-      return embedded.answer(query, clock.moment()) as Answer<Q>;
+      return answerQuery(book, query, clock.moment()) as Answer<Q>;
     },
     listen(listener) {
       listeners.add(listener);

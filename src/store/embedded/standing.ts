@@ -3,7 +3,8 @@
 
 import type { Moment } from "../../core/machine.ts";
 import type { ClaimWrite, Write, Written } from "../store.ts";
-import type { Embedded } from "./embedded.ts";
+import { apply } from "./apply.ts";
+import type { Book } from "./book.ts";
 
 interface Waiting {
   readonly claim: ClaimWrite;
@@ -43,11 +44,11 @@ export class Standing {
   }
 
   /** Tries all of them; part of a batch. They go on waiting until `answered` says that the batch is durable. */
-  serve(embedded: Embedded, moment: Moment): readonly Late[] {
+  serve(book: Book, moment: Moment): readonly Late[] {
     if (this.#waiting.size === 0) return NONE;
     const served: Late[] = [];
     for (const [number, { claim }] of this.#waiting) {
-      const written = embedded.apply(claim, moment);
+      const written = apply(book, claim, moment);
       if (!this.waits(claim, written, moment.now)) served.push([number, written]);
     }
     return served;

@@ -9,8 +9,11 @@ import type { Database } from "better-sqlite3";
 import type { Event } from "../../core/event.ts";
 import type { Policy } from "../../core/job.ts";
 import { createClock } from "../clock.ts";
-import { Embedded } from "../embedded/embedded.ts";
+import { answer as answerQuery } from "../embedded/answer.ts";
+import { apply } from "../embedded/apply.ts";
+import { Book } from "../embedded/book.ts";
 import { type Late, Standing } from "../embedded/standing.ts";
+import { renew } from "../embedded/sweep.ts";
 import type { ClaimWrite, Sight, Write, Written } from "../store.ts";
 import { StoreUnavailable, StoreUnusable } from "../store.ts";
 import { type DatabaseOptions, openDatabase, translate } from "./database.ts";
@@ -80,10 +83,10 @@ function serveFrom(db: Database): void {
 
   // One transaction at the start: what is read and what is told from it are of one moment.
   db.exec("BEGIN IMMEDIATE");
-  const embedded = new Embedded(table, table.next());
+  const book = new Book(table, table.next());
   const { now } = clock.moment();
-  for (const row of table.scan()) embedded.load(row, now);
-  embedded.resume();
+  for (const row of table.scan()) book.load(row, now);
+  book.resume();
   let seen = table.next().seq;
   db.exec("COMMIT");
   let version = dataVersion.get();
@@ -99,7 +102,7 @@ function serveFrom(db: Database): void {
     const events = table.eventsAfter(seen - 1, Number.MAX_SAFE_INTEGER);
     const next = table.next();
     try {
-      embedded.catchUp(events, next, clock.moment().now);
+      book.catchUp(events, next, clock.moment().now);
     } catch (error) {
       // Half taken in, what is held can't be trusted any more.
       throw new StoreUnusable(`What another process wrote to ${file} can't be taken in: ${error}`);
@@ -128,11 +131,11 @@ function serveFrom(db: Database): void {
     try {
       begin.run();
       catchUp();
-      embedded.begin();
+      book.begin();
       began = true;
       const written = work();
-      const served = standing.serve(embedded, clock.moment());
-      const events = embedded.end();
+      const served = standing.serve(book, clock.moment());
+      const events = book.end();
       commit.run();
       standing.answered(served);
       late = late.length === 0 ? served : [...late, ...served];
@@ -143,7 +146,7 @@ function serveFrom(db: Database): void {
     } catch (error) {
       if (db.inTransaction) db.exec("ROLLBACK");
       if (began) {
-        embedded.rollback(clock.moment().now);
+        book.rollback(clock.moment().now);
         table.cool();
       }
       throw error;
@@ -194,12 +197,12 @@ function serveFrom(db: Database): void {
       try {
         const writes = request.writes.map((write) => unflattenWrite(write, policies));
         const written = transact(() => {
-          const all = writes.map((write) => embedded.apply(write, clock.moment()));
+          const all = writes.map((write) => apply(book, write, clock.moment()));
           // A claim that would wait looks again: what stood behind it may have made work.
           for (const [at, write] of writes.entries()) {
             const moment = clock.moment();
             if (at < writes.length - 1 && standing.waits(write, all[at] as Written, moment.now))
-              all[at] = embedded.apply(write, moment);
+              all[at] = apply(book, write, moment);
           }
           return all;
         });
@@ -223,7 +226,7 @@ function serveFrom(db: Database): void {
       try {
         catchUpAlone();
         reply.answers = request.reads.map((query) => {
-          const answer = embedded.answer(query, clock.moment());
+          const answer = answerQuery(book, query, clock.moment());
           const flat = (sight: Sight) => ({
             ...sight,
             job: flattenRow({ ...NO_MARKS, job: sight.job }, outgoing),
@@ -245,7 +248,7 @@ function serveFrom(db: Database): void {
       catchUpAlone();
       const { now } = clock.moment();
       // A job came due, or another process made work, while a claim waits.
-      if (standing.size > 0 && (untold.length > 0 || embedded.isDue(now))) transact(() => NONE);
+      if (standing.size > 0 && (untold.length > 0 || book.isDue(now))) transact(() => NONE);
       late = [...late, ...standing.end(now)];
       if (untold.length > 0 || late.length > 0) send({}, false);
       restartLog();
@@ -256,10 +259,10 @@ function serveFrom(db: Database): void {
     }
   }, LOOK_EVERY_MS);
   const holding = setInterval(() => {
-    if (!embedded.holds) return;
+    if (!book.holds) return;
     try {
       transact(() => {
-        embedded.renew(clock.moment());
+        renew(book, clock.moment());
         return NONE;
       });
       if (untold.length > 0 || late.length > 0) send({}, false);

@@ -1,0 +1,491 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { COMPLETED, callerOf, type Opened, openLedger, requestOf } from "../../test/ledger.ts";
+import type { Job } from "../core/job.ts";
+import type { SubmitRequest } from "../core/jobs.ts";
+import { defineOperation } from "../core/operation.ts";
+
+const ECHO = defineOperation({ name: "echo", retention: "1h" });
+const SCAN = defineOperation({ name: "scan" });
+const DISTINCT = defineOperation({ name: "distinct", dedupe: "content" });
+const ADA = callerOf("ada");
+const BOB = callerOf("bob");
+const OTHER = "f".repeat(32);
+const ID = "0190b6a0-3a1e-7c3e-8d5f-6a7b8c9d0e1f";
+
+let opened: Opened;
+afterEach(() => opened.end());
+
+describe.each(["memory", "sqlite"] as const)("over the store %s", (kind) => {
+  beforeEach(async () => {
+    opened = await openLedger({ operations: [ECHO, SCAN, DISTINCT], kind });
+  });
+  const jobsInAll = async () => (await opened.counts()).jobs;
+  const replayOf = (job: Job) => ({ replayed: true, view: { job: { id: job.id, row: job.row } } });
+  const first = { replayed: false };
+
+  describe("a key", () => {
+    it("sent again gets the same job, also once it is settled", async () => {
+      const job = await opened.accept(ADA, ECHO, { key: "k" });
+      expect(await opened.submit(ADA, ECHO, { key: "k" })).toMatchObject(replayOf(job));
+      await opened.work(ECHO);
+      const late = await opened.submit(ADA, ECHO, { key: "k" });
+      expect(late).toMatchObject(replayOf(job));
+      expect(late).toMatchObject({
+        view: { job: { status: "completed" }, completionAt: null, retryAfterSeconds: null },
+      });
+      expect(await jobsInAll()).toBe(1);
+    });
+
+    it("sent many times at once is one job", async () => {
+      const all = await Promise.all(Array.from({ length: 16 }, () => opened.accept(ADA, ECHO, { key: "k" })));
+      expect(new Set(all.map(({ id }) => id)).size).toBe(1);
+      expect(await jobsInAll()).toBe(1);
+    });
+
+    it("with another request is refused and changes nothing", async () => {
+      const job = await opened.accept(ADA, ECHO, { key: "k" });
+      expect(await opened.submit(ADA, ECHO, { key: "k", fingerprint: OTHER })).toEqual({
+        refused: expect.objectContaining({ type: "idempotency-key-reused", status: 422 }),
+        retryAfterSeconds: null,
+        rate: null,
+      });
+      expect((await opened.jobs.get(ADA, job.id))?.job).toEqual(job);
+      expect(await jobsInAll()).toBe(1);
+    });
+
+    it("is one of its owner and its operation only", async () => {
+      await opened.accept(ADA, ECHO, { key: "k" });
+      expect(await opened.submit(BOB, ECHO, { key: "k", fingerprint: OTHER })).toMatchObject(first);
+      expect(await opened.submit(ADA, SCAN, { key: "k", fingerprint: OTHER })).toMatchObject(first);
+      expect(await jobsInAll()).toBe(3);
+    });
+  });
+
+  describe("equal content", () => {
+    const upload = (digit: string) => ({
+      name: "a.bin",
+      type: "application/octet-stream",
+      bytes: 1,
+      sha256: digit.repeat(64),
+      blob: `blob-${digit}`,
+    });
+
+    it("of one owner is one job while it lives, and a new one after", async () => {
+      const job = await opened.accept(ADA, DISTINCT, { input: "1" });
+      expect(await opened.submit(ADA, DISTINCT, { input: "1", fingerprint: OTHER })).toMatchObject(
+        replayOf(job),
+      );
+      const [claimed] = (await opened.claim(DISTINCT)).jobs;
+      expect(await opened.submit(ADA, DISTINCT, { input: "1" })).toMatchObject(replayOf(job));
+      await opened.attempts.settle(claimed as Job, COMPLETED);
+      expect(await opened.submit(ADA, DISTINCT, { input: "1" })).toMatchObject(first);
+    });
+
+    it("is not equal with another owner, another input or another file", async () => {
+      await opened.accept(ADA, DISTINCT, { input: "1", upload: upload("a") });
+      expect(await opened.submit(ADA, DISTINCT, { input: "1", upload: upload("a") })).toMatchObject({
+        replayed: true,
+      });
+      expect(await opened.submit(BOB, DISTINCT, { input: "1", upload: upload("a") })).toMatchObject(first);
+      expect(await opened.submit(ADA, DISTINCT, { input: "2", upload: upload("a") })).toMatchObject(first);
+      expect(await opened.submit(ADA, DISTINCT, { input: "1", upload: upload("b") })).toMatchObject(first);
+      expect(await opened.submit(ADA, DISTINCT, { input: "1" })).toMatchObject(first);
+    });
+
+    it("under two keys is two jobs, and where the operation does not ask for it too", async () => {
+      await opened.accept(ADA, DISTINCT, { input: "1", key: "a" });
+      expect(await opened.submit(ADA, DISTINCT, { input: "1", key: "b" })).toMatchObject(first);
+      await opened.accept(ADA, ECHO, { input: "1" });
+      expect(await opened.submit(ADA, ECHO, { input: "1" })).toMatchObject(first);
+    });
+  });
+
+  describe("an id that the caller made", () => {
+    const put: Partial<SubmitRequest> = { id: ID, idFromCaller: true };
+
+    it("is the job's, and sent again it is the same job", async () => {
+      const job = await opened.accept(ADA, ECHO, put);
+      expect(job.id).toBe(ID);
+      expect(await opened.submit(ADA, ECHO, put)).toMatchObject(replayOf(job));
+      await opened.work(ECHO);
+      expect(await opened.submit(ADA, ECHO, put)).toMatchObject(replayOf(job));
+      expect(await jobsInAll()).toBe(1);
+    });
+
+    it("with another request is refused", async () => {
+      await opened.accept(ADA, ECHO, put);
+      expect(await opened.submit(ADA, ECHO, { ...put, fingerprint: OTHER })).toMatchObject({
+        refused: { type: "idempotency-key-reused" },
+      });
+      expect(await jobsInAll()).toBe(1);
+    });
+
+    it("can't take the place of a job whose id was made here", async () => {
+      const job = await opened.accept(ADA, ECHO);
+      expect(await opened.submit(ADA, ECHO, { id: job.id, idFromCaller: true })).toMatchObject({
+        refused: { type: "idempotency-key-reused" },
+      });
+    });
+
+    it("is another job with another owner, and neither sees the other's", async () => {
+      const job = await opened.accept(ADA, ECHO, put);
+      const others = await opened.accept(BOB, SCAN, { ...put, fingerprint: OTHER });
+      expect(others.row).not.toBe(job.row);
+      expect((await opened.jobs.get(ADA, ID))?.job).toEqual(job);
+      expect((await opened.jobs.get(BOB, ID))?.job).toEqual(others);
+      expect(opened.jobs.address("ada", ID)).not.toBe(opened.jobs.address("bob", ID));
+    });
+  });
+
+  describe("a cancel", () => {
+    it("ends a job that waits", async () => {
+      const { id } = await opened.accept(ADA, ECHO);
+      const view = await opened.jobs.cancel(ADA, id);
+      expect(view).toMatchObject({
+        job: { id, status: "canceled" },
+        completionAt: null,
+        retryAfterSeconds: null,
+      });
+      expect((await opened.claim(ECHO)).jobs).toEqual([]);
+      // Once more it is as it was.
+      expect(await opened.jobs.cancel(ADA, id)).toEqual(view);
+    });
+
+    it("asks a job that is processed to stop, once", async () => {
+      const { id } = await opened.accept(ADA, ECHO);
+      await opened.claim(ECHO);
+      const view = await opened.jobs.cancel(ADA, id);
+      expect(view).toMatchObject({
+        job: { status: "processing", cancelRequestedAt: expect.any(Number) },
+        position: null,
+      });
+      expect(await opened.jobs.cancel(ADA, id)).toMatchObject({ job: (view as { job: Job }).job });
+    });
+
+    it.each([
+      ["completed", COMPLETED],
+      ["failed", { kind: "failed", final: true, problem: { type: "no", title: "No", status: 500 } }],
+    ] as const)("of a job that is %s is refused, with the job as it stands", async (status, outcome) => {
+      const { id } = await opened.accept(ADA, ECHO);
+      await opened.work(ECHO, outcome);
+      const view = await opened.jobs.get(ADA, id);
+      expect(await opened.jobs.cancel(ADA, id)).toEqual({
+        refused: expect.objectContaining({
+          type: "already-settled",
+          status: 409,
+          detail: `The job is ${status}.`,
+        }),
+        retryAfterSeconds: null,
+        rate: null,
+        view,
+      });
+      expect(view?.job.status).toBe(status);
+    });
+
+    it("of another owner's job, and of none, finds nothing", async () => {
+      const job = await opened.accept(ADA, ECHO);
+      expect(await opened.jobs.cancel(BOB, job.id)).toBeNull();
+      expect(await opened.jobs.cancel(ADA, ID)).toBeNull();
+      expect((await opened.jobs.get(ADA, job.id))?.job).toEqual(job);
+    });
+
+    it("of an expired job finds what is left of it, for its owner alone", async () => {
+      const { id } = await opened.accept(ADA, ECHO);
+      await opened.work(ECHO);
+      opened.clock.pass(3_600_001);
+      await opened.sweep();
+      expect(await opened.jobs.cancel(ADA, id)).toMatchObject({
+        job: { status: "completed", goneAt: expect.any(Number), result: null },
+      });
+      expect(await opened.jobs.cancel(BOB, id)).toBeNull();
+    });
+  });
+
+  describe("a listing", () => {
+    const idsOf = async (filter: Parameters<Opened["jobs"]["list"]>[1], caller = ADA) =>
+      (await opened.jobs.list(caller, filter)).views.map(({ job }) => job.id);
+
+    it("goes from the newest to the oldest, page by page, and what comes meanwhile moves nothing", async () => {
+      const ids: string[] = [];
+      for (let count = 0; count < 7; count++) ids.unshift((await opened.accept(ADA, ECHO)).id);
+      const pages: string[][] = [];
+      for (let after: number | null | undefined; after !== null; ) {
+        const page = await opened.jobs.list(ADA, { limit: 3, ...(after === undefined ? {} : { after }) });
+        pages.push(page.views.map(({ job }) => job.id));
+        after = page.next;
+        await opened.accept(ADA, ECHO);
+      }
+      expect(pages).toEqual([ids.slice(0, 3), ids.slice(3, 6), ids.slice(6)]);
+    });
+
+    it("ends with a page that is exactly full", async () => {
+      for (let count = 0; count < 4; count++) await opened.accept(ADA, ECHO);
+      const page = await opened.jobs.list(ADA, { limit: 2 });
+      expect(page.next).not.toBeNull();
+      expect((await opened.jobs.list(ADA, { limit: 2, after: page.next as number })).next).toBeNull();
+    });
+
+    it("holds the owner's jobs only, each as a look at it shows it", async () => {
+      const job = await opened.accept(ADA, ECHO);
+      await opened.accept(BOB, ECHO);
+      const { views } = await opened.jobs.list(ADA, { limit: 10 });
+      expect(views).toHaveLength(1);
+      const look = await opened.jobs.get(ADA, job.id);
+      expect(views[0]).toMatchObject({ job: look?.job, position: 1, waitingFor: look?.waitingFor });
+      expect(await idsOf({ limit: 10 }, callerOf("eve"))).toEqual([]);
+    });
+
+    it("can be asked for statuses, operations and a time", async () => {
+      const done = await opened.accept(ADA, ECHO);
+      await opened.work(ECHO);
+      opened.clock.pass(1000);
+      const scan = await opened.accept(ADA, SCAN);
+      opened.clock.pass(1000);
+      const echo = await opened.accept(ADA, ECHO);
+      expect(await idsOf({ limit: 10, status: ["completed"] })).toEqual([done.id]);
+      expect(await idsOf({ limit: 10, status: ["queued", "completed"] })).toEqual([
+        echo.id,
+        scan.id,
+        done.id,
+      ]);
+      expect(await idsOf({ limit: 10, operation: ["scan"] })).toEqual([scan.id]);
+      expect(await idsOf({ limit: 10, operation: ["echo"], status: ["queued"] })).toEqual([echo.id]);
+      expect(await idsOf({ limit: 10, createdFrom: scan.createdAt, createdTo: echo.createdAt })).toEqual([
+        scan.id,
+      ]);
+    });
+
+    it("leaves out what has expired", async () => {
+      await opened.accept(ADA, ECHO);
+      await opened.work(ECHO);
+      opened.clock.pass(3_600_001);
+      const young = await opened.accept(ADA, ECHO);
+      await opened.sweep();
+      expect(await idsOf({ limit: 10 })).toEqual([young.id]);
+    });
+  });
+});
+
+describe("a job's policy", () => {
+  const URGENT = defineOperation({ name: "urgent", priority: 5 });
+  beforeEach(async () => {
+    opened = await openLedger({ operations: [URGENT] });
+  });
+
+  it("has the operation's priority and the tier's, and what the caller takes off, but never adds", async () => {
+    const paid = callerOf("ada", { priority: 10, weight: 3, running: 2 });
+    const ask = async (priority: number) => (await opened.accept(paid, URGENT, { priority })).policy;
+    expect(await ask(0)).toEqual({ ...URGENT.policy, priority: 15, weight: 3, running: 2 });
+    expect((await ask(-7)).priority).toBe(8);
+    expect((await ask(50)).priority).toBe(15);
+    expect((await opened.accept(callerOf("bob"), URGENT)).policy.priority).toBe(5);
+  });
+
+  it("is one object for all jobs that live by the same, which a store keeps once", async () => {
+    const [one, two] = [await opened.accept(ADA, URGENT), await opened.accept(ADA, URGENT)];
+    expect(two.policy).toBe(one.policy);
+    expect((await opened.accept(callerOf("eve", { weight: 2 }), URGENT)).policy).not.toBe(one.policy);
+  });
+
+  it("is the definition's from the job's acceptance on, with its delay and its deadline", async () => {
+    const job = await opened.accept(ADA, URGENT, {
+      delayMs: 500,
+      startWithinMs: 9000,
+      trace: "t",
+      input: "[1]",
+    });
+    const at = opened.now();
+    expect(job).toMatchObject({
+      createdAt: at,
+      dueAt: at + 500,
+      startBy: at + 9000,
+      trace: "t",
+      input: "[1]",
+    });
+  });
+});
+
+describe("a start deadline", () => {
+  const RENDER = defineOperation({ name: "render" });
+  const SOON = defineOperation({ name: "soon", startWithin: "30s" });
+
+  // One worker of one slot that is taken, and each run takes ten seconds: a turn every ten seconds.
+  beforeEach(async () => {
+    opened = await openLedger({ operations: [RENDER, SOON] });
+    for (const operation of [RENDER, SOON]) {
+      for (let count = 0; count < 2; count++) await opened.accept(BOB, operation);
+      const [job] = (await opened.claim(operation)).jobs;
+      opened.clock.pass(10_000);
+      await opened.attempts.settle(job as Job, COMPLETED);
+      await opened.claim(operation);
+    }
+  });
+  const unattainable = { refused: { type: "deadline-unattainable" } };
+
+  it("that can't be kept is refused, with the seconds until it might be, and nothing is accepted", async () => {
+    const before = await opened.counts();
+    const outcome = await opened.submit(ADA, RENDER, { startWithinMs: 1000 });
+    // Half a run is ahead on average, of which one second is allowed.
+    expect(outcome).toMatchObject({ ...unattainable, retryAfterSeconds: expect.any(Number) });
+    const { retryAfterSeconds } = outcome as { retryAfterSeconds: number };
+    expect(retryAfterSeconds).toBeGreaterThanOrEqual(4);
+    expect(retryAfterSeconds).toBeLessThanOrEqual(5);
+    expect(await opened.counts()).toEqual(before);
+  });
+
+  it("that can be kept is accepted, and dated from then", async () => {
+    const job = await opened.accept(ADA, RENDER, { startWithinMs: 20_000 });
+    expect(job.startBy).toBe(opened.now() + 20_000);
+  });
+
+  it("counts those who wait ahead", async () => {
+    for (let count = 0; count < 3; count++) await opened.accept(BOB, RENDER);
+    await opened.accept(ADA, RENDER, { startWithinMs: 60_000 });
+    expect(await opened.submit(ADA, RENDER, { startWithinMs: 20_000 })).toMatchObject(unattainable);
+  });
+
+  it("of the operation holds where the caller names none, and the caller's where it does", async () => {
+    for (let count = 0; count < 4; count++) await opened.accept(ADA, SOON, { startWithinMs: 3_600_000 });
+    expect(await opened.submit(ADA, SOON)).toMatchObject(unattainable);
+    expect(await opened.submit(ADA, SOON, { startWithinMs: 3_600_000 })).toMatchObject({ replayed: false });
+    expect(await opened.submit(ADA, RENDER)).toMatchObject({ replayed: false });
+  });
+
+  it("that a delay alone oversteps is refused", async () => {
+    const idle = { delayMs: 7_200_000, startWithinMs: 3_600_000 };
+    expect(await opened.submit(ADA, RENDER, idle)).toMatchObject(unattainable);
+  });
+
+  it("that could not be kept by now takes nothing back: the key's repeat is still the same job", async () => {
+    const asked = { key: "k", startWithinMs: 6000 };
+    const job = await opened.accept(ADA, RENDER, asked);
+    expect(await opened.submit(ADA, RENDER, asked)).toMatchObject({
+      replayed: true,
+      view: { job: { id: job.id } },
+    });
+    expect(await opened.submit(ADA, RENDER, { ...asked, fingerprint: OTHER })).toMatchObject({
+      refused: { type: "idempotency-key-reused" },
+    });
+    expect(await opened.submit(ADA, RENDER, { ...asked, key: "new" })).toMatchObject(unattainable);
+    expect(await opened.submit(ADA, RENDER, { key: "new", fingerprint: OTHER })).toMatchObject({
+      replayed: false,
+    });
+  });
+
+  it("that has passed fails the job, and its repeat by key or id is still that job", async () => {
+    const asked = { key: "k", startWithinMs: 6000 };
+    const put = { id: ID, idFromCaller: true, startWithinMs: 60_000 };
+    const job = await opened.accept(ADA, RENDER, asked);
+    await opened.accept(ADA, RENDER, put);
+    opened.clock.pass(60_000);
+    await opened.sweep();
+    for (const [id, again] of [
+      [job.id, asked],
+      [ID, put],
+    ] as const) {
+      expect(await opened.submit(ADA, RENDER, { ...again, startWithinMs: 1 })).toMatchObject({
+        replayed: true,
+        view: { job: { id, status: "failed", problem: { type: "deadline-exceeded" } } },
+      });
+    }
+  });
+});
+
+describe("a preview", () => {
+  const RENDER = defineOperation({ name: "render", backlog: 20 });
+
+  async function preview(caller = ADA, more: Partial<SubmitRequest> = {}) {
+    const outcome = await opened.jobs.preview(caller, requestOf(RENDER, more));
+    if ("refused" in outcome) throw new Error(`It was refused: ${outcome.refused.type}.`);
+    return outcome;
+  }
+
+  async function warm() {
+    for (let count = 0; count < 2; count++) await opened.accept(BOB, RENDER);
+    const [job] = (await opened.claim(RENDER)).jobs;
+    opened.clock.pass(10_000);
+    await opened.attempts.settle(job as Job, COMPLETED);
+    await opened.claim(RENDER);
+  }
+
+  it("costs nothing, however often it is asked for", async () => {
+    opened = await openLedger({ operations: [RENDER] });
+    const limited = callerOf("ada", { active: 1, rate: { quota: 1, windowSeconds: 60 } });
+    const before = await opened.counts();
+    const events: unknown[] = [];
+    opened.listen((event) => events.push(event));
+    for (let count = 0; count < 5; count++) {
+      expect(await preview(limited, { key: "k" })).toEqual({
+        position: 1,
+        completionAt: expect.any(Number),
+        quota: { active: 0, limit: 1, cost: 1 },
+        rate: { name: "default", quota: 1, windowSeconds: 60, remaining: 1, resetSeconds: 0 },
+      });
+    }
+    expect([await opened.counts(), events]).toEqual([before, []]);
+    expect(await opened.submit(limited, RENDER, { key: "k", fingerprint: OTHER })).toMatchObject({
+      replayed: false,
+    });
+  });
+
+  it("tells the place and the end that a submit then gets", async () => {
+    opened = await openLedger({ operations: [RENDER] });
+    await warm();
+    const paid = callerOf("eve", { priority: 1 });
+    for (const [caller, more] of [
+      [ADA, {}],
+      [ADA, {}],
+      [BOB, {}],
+      [paid, {}],
+      [paid, { priority: -1 }],
+      [callerOf("kim", { weight: 4 }), {}],
+      [ADA, { priority: -100 }],
+    ] as const) {
+      const told = await preview(caller, more);
+      const accepted = await opened.submit(caller, RENDER, more);
+      expect(accepted).toMatchObject({ view: { position: told.position, completionAt: told.completionAt } });
+    }
+  });
+
+  it("tells the active jobs as they count against the quota", async () => {
+    opened = await openLedger({ operations: [RENDER] });
+    await opened.accept(ADA, RENDER);
+    await opened.accept(BOB, RENDER);
+    expect((await preview(ADA)).quota).toEqual({ active: 1, limit: null, cost: 1 });
+  });
+
+  it.each<[string, { backlog?: number }, Parameters<typeof callerOf>[1], Partial<SubmitRequest>, string]>([
+    ["the quota", {}, { active: 1 }, {}, "over-quota"],
+    ["the deadline", {}, {}, { startWithinMs: 1 }, "deadline-unattainable"],
+    ["the deadline before the quota", {}, { active: 1 }, { startWithinMs: 1 }, "deadline-unattainable"],
+    ["the server's backlog", { backlog: 2 }, {}, {}, "backlog-full"],
+    ["the quota before the backlog", { backlog: 2 }, { active: 1 }, {}, "over-quota"],
+  ])("is refused for %s as the submit then is", async (_why, settings, tier, more, type) => {
+    opened = await openLedger({ operations: [RENDER], ...settings });
+    await warm();
+    await opened.accept(ADA, RENDER);
+    await opened.accept(BOB, RENDER);
+    const told = await opened.jobs.preview(callerOf("ada", tier), requestOf(RENDER, more));
+    expect(told).toMatchObject({ refused: { type } });
+    expect(told).toEqual(await opened.submit(callerOf("ada", tier), RENDER, more));
+  });
+
+  it("is refused for the operation's backlog as the submit then is", async () => {
+    opened = await openLedger({ operations: [RENDER] });
+    for (let count = 0; count < 20; count++) await opened.accept(BOB, RENDER);
+    const told = await opened.jobs.preview(ADA, requestOf(RENDER));
+    expect(told).toMatchObject({
+      refused: { type: "backlog-full", detail: "The backlog of render is full." },
+    });
+    expect(told).toEqual(await opened.submit(ADA, RENDER));
+  });
+
+  it("is refused for the rate as the submit then is", async () => {
+    opened = await openLedger({ operations: [RENDER] });
+    const limited = callerOf("ada", { rate: { quota: 1, windowSeconds: 60 } });
+    await opened.accept(limited, RENDER);
+    const told = await opened.jobs.preview(limited, requestOf(RENDER));
+    expect(told).toMatchObject({ refused: { type: "rate-limited" }, retryAfterSeconds: 60 });
+    expect(told).toEqual(await opened.submit(limited, RENDER));
+  });
+});

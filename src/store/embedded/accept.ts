@@ -1,0 +1,62 @@
+// A submission: the job that it repeats, or what it exceeds, or a new job in its turn.
+
+import { isSettled, type Job } from "../../core/job.ts";
+import { earlierNow, type Moment } from "../../core/machine.ts";
+import type { SubmitWrite, Written } from "../store.ts";
+import type { Book } from "./book.ts";
+import type { Row } from "./rows.ts";
+
+/** A key lives this long at least, and as long as its job. */
+const KEY_MS = 24 * 3600 * 1000;
+
+export function accept(book: Book, write: SubmitWrite, moment: Moment): Written {
+  const { submission, sameness, limits } = write;
+  const { owner, operation, policy } = submission;
+  const same = findSame(book, write, moment);
+  if (same !== null) {
+    return same.matches
+      ? { did: "submit", replayed: true, ...book.sight(same.row.job, moment.now) }
+      : { refused: "key-reused" };
+  }
+  if (write.onlyRepeat === true) return { refused: "not-found" };
+  if (limits.active !== null && book.roster.active(owner) >= limits.active) return { refused: "over-quota" };
+  if (book.roster.counts(operation).queued >= limits.operationBacklog) {
+    return { refused: "operation-backlog-full" };
+  }
+  if (book.roster.waiting >= limits.backlog) return { refused: "backlog-full" };
+  const turn = book.roster.nextTurn(operation, owner, policy.priority, policy.weight);
+  const job = book.insert(submission, turn, moment, {
+    address: write.address,
+    key: sameness?.key ?? null,
+    fingerprint: sameness?.fingerprint ?? null,
+    reach: sameness?.reach ?? null,
+    idFingerprint: write.idFingerprint,
+  });
+  return { did: "submit", replayed: false, ...book.sight(job, moment.now) };
+}
+
+// The job that this submission repeats, if it does.
+function findSame(
+  book: Book,
+  write: SubmitWrite,
+  moment: Moment,
+): { readonly row: Row; readonly matches: boolean } | null {
+  const { sameness } = write;
+  if (sameness !== null) {
+    let found: Row | null = null;
+    book.keys.find(sameness.key, (candidate) => {
+      const row = book.rows.get(candidate);
+      if (row === null || row.key !== sameness.key || row.reach !== sameness.reach) return false;
+      if (row.reach === "live" ? isSettled(row.job.status) : isKeyOver(row.job, moment)) return false;
+      found = row;
+      return true;
+    });
+    if (found !== null) return { row: found, matches: (found as Row).fingerprint === sameness.fingerprint };
+  }
+  const row = write.idFingerprint === null ? null : book.find(write.address);
+  return row === null ? null : { row, matches: row.idFingerprint === write.idFingerprint };
+}
+
+function isKeyOver(job: Job, moment: Moment): boolean {
+  return job.goneAt !== null && earlierNow(moment) >= job.createdAt + KEY_MS;
+}
