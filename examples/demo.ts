@@ -17,6 +17,7 @@ const folder = await mkdtemp(join(tmpdir(), "coatcheck-demo-"));
 let starting: Promise<DemoServer> | undefined;
 
 process.once("SIGINT", () => clean().finally(() => process.exit(130)));
+process.once("SIGHUP", () => clean().finally(() => process.exit(129)));
 process.once("SIGTERM", () => clean().finally(() => process.exit(143)));
 
 try {

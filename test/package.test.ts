@@ -37,15 +37,17 @@ const base = await app.listen({ port: 0, host: "127.0.0.1" });
 
 const accepted = await fetch(base + "/operations/count-words", {
   method: "POST",
-  headers: { "content-type": "application/json", prefer: "wait=0" },
+  headers: { "content-type": "application/json" },
   body: JSON.stringify({ text: "to be or not" }),
 });
+if (accepted.status !== 202) throw new Error(accepted.status + " " + (await accepted.text()));
 const monitor = accepted.headers.get("location");
 let answer;
 do answer = await fetch(monitor, { headers: { prefer: "wait=10" } });
 while (!answer.redirected);
 console.log(JSON.stringify({ status: accepted.status, monitor: monitor.startsWith(base + "/jobs/"), result: await answer.json() }));
 await app.close();
+await desk.close();
 `;
 
 /** The same to the compiler: an input or a result of another type would be an error, and is expected to be one. */
@@ -130,7 +132,7 @@ describe("the packed package", () => {
     const main = join(app, "node_modules", "coatcheck", "dist", "cli", "main.js");
     const server = startTied([process.execPath, main, "serve", "--port", `${port}`, "--host", "127.0.0.1"], {
       workingDirectory: app,
-      environment: { ...UNTOUCHED, COATCHECK_STORE: "memory" },
+      environment: { ...UNTOUCHED, COATCHECK_STORE: "memory:" },
     });
     try {
       await server.line('{"level":"info"', 30_000);

@@ -27,7 +27,6 @@ export async function startServer(folder: string): Promise<DemoServer> {
       env: {
         ...process.env,
         COATCHECK_STORE: `sqlite:${join(folder, "coatcheck.db")}`,
-        COATCHECK_FILES: join(folder, "files"),
         COATCHECK_IMPORTS: join(folder, "imports"),
         COATCHECK_LOG_LEVEL: "info",
         COATCHECK_LOG_PRETTY: "false",

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { COMPLETED, callerOf, type Opened, openLedger, requestOf } from "../../test/ledger.ts";
 import type { Job } from "../core/job.ts";
 import type { SubmitRequest } from "../core/jobs.ts";
@@ -7,19 +7,35 @@ import { defineOperation } from "../core/operation.ts";
 const ECHO = defineOperation({ name: "echo", retention: "1h" });
 const SCAN = defineOperation({ name: "scan" });
 const DISTINCT = defineOperation({ name: "distinct", dedupe: "content" });
-const ADA = callerOf("ada");
-const BOB = callerOf("bob");
+let ADA = callerOf("ada");
+let BOB = callerOf("bob");
 const OTHER = "f".repeat(32);
 const ID = "0190b6a0-3a1e-7c3e-8d5f-6a7b8c9d0e1f";
 
 let opened: Opened;
-afterEach(() => opened.end());
 
 describe.each(["memory", "sqlite"] as const)("over the store %s", (kind) => {
-  beforeEach(async () => {
+  // One store for all, each time with other owners, and nothing left in line.
+  let times = 0;
+  beforeAll(async () => {
     opened = await openLedger({ operations: [ECHO, SCAN, DISTINCT], kind });
   });
-  const jobsInAll = async () => (await opened.counts()).jobs;
+  beforeEach(() => {
+    times++;
+    ADA = callerOf(`ada ${times}`);
+    BOB = callerOf(`bob ${times}`);
+  });
+  afterEach(async () => {
+    for (const caller of [ADA, BOB]) {
+      const { views } = await opened.jobs.list(caller, { limit: 200, status: ["queued"] });
+      for (const { job } of views) await opened.jobs.cancel(caller, job.id);
+    }
+  });
+  afterAll(() => opened.end());
+  const jobsInAll = async () => {
+    const lists = [ADA, BOB].map((caller) => opened.jobs.list(caller, { limit: 200 }));
+    return (await Promise.all(lists)).flatMap(({ views }) => views).length;
+  };
   const replayOf = (job: Job) => ({ replayed: true, view: { job: { id: job.id, row: job.row } } });
   const first = { replayed: false };
 
@@ -133,7 +149,7 @@ describe.each(["memory", "sqlite"] as const)("over the store %s", (kind) => {
       expect(others.row).not.toBe(job.row);
       expect((await opened.jobs.get(ADA, ID))?.job).toEqual(job);
       expect((await opened.jobs.get(BOB, ID))?.job).toEqual(others);
-      expect(opened.jobs.address("ada", ID)).not.toBe(opened.jobs.address("bob", ID));
+      expect(opened.jobs.address(ADA.owner, ID)).not.toBe(opened.jobs.address(BOB.owner, ID));
     });
   });
 
@@ -267,6 +283,7 @@ describe.each(["memory", "sqlite"] as const)("over the store %s", (kind) => {
 });
 
 describe("a job's policy", () => {
+  afterEach(() => opened.end());
   const URGENT = defineOperation({ name: "urgent", priority: 5 });
   beforeEach(async () => {
     opened = await openLedger({ operations: [URGENT] });
@@ -306,6 +323,7 @@ describe("a job's policy", () => {
 });
 
 describe("a start deadline", () => {
+  afterEach(() => opened.end());
   const RENDER = defineOperation({ name: "render" });
   const SOON = defineOperation({ name: "soon", startWithin: "30s" });
 
@@ -392,6 +410,7 @@ describe("a start deadline", () => {
 });
 
 describe("a preview", () => {
+  afterEach(() => opened.end());
   const RENDER = defineOperation({ name: "render", backlog: 20 });
 
   async function preview(caller = ADA, more: Partial<SubmitRequest> = {}) {
@@ -411,7 +430,7 @@ describe("a preview", () => {
   it("costs nothing, however often it is asked for", async () => {
     opened = await openLedger({ operations: [RENDER] });
     const limited = callerOf("ada", { active: 1, rate: { quota: 1, windowSeconds: 60 } });
-    const before = await opened.counts();
+    const before = (await opened.counts()).jobs;
     const events: unknown[] = [];
     opened.listen((event) => events.push(event));
     for (let count = 0; count < 5; count++) {
@@ -422,7 +441,7 @@ describe("a preview", () => {
         rate: { name: "default", quota: 1, windowSeconds: 60, remaining: 1, resetSeconds: 0 },
       });
     }
-    expect([await opened.counts(), events]).toEqual([before, []]);
+    expect([(await opened.counts()).jobs, events]).toEqual([before, []]);
     expect(await opened.submit(limited, RENDER, { key: "k", fingerprint: OTHER })).toMatchObject({
       replayed: false,
     });
@@ -463,7 +482,7 @@ describe("a preview", () => {
   ])("is refused for %s as the submit then is", async (_why, settings, tier, more, type) => {
     opened = await openLedger({ operations: [RENDER], ...settings });
     await warm();
-    await opened.accept(ADA, RENDER);
+    await opened.accept(callerOf("ada"), RENDER);
     await opened.accept(BOB, RENDER);
     const told = await opened.jobs.preview(callerOf("ada", tier), requestOf(RENDER, more));
     expect(told).toMatchObject({ refused: { type } });

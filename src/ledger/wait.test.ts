@@ -1,17 +1,17 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { COMPLETED, callerOf, type Opened, openLedger } from "../../test/ledger.ts";
 import type { Job } from "../core/job.ts";
 import { defineOperation } from "../core/operation.ts";
 import type { Query, Store } from "../store/store.ts";
 
 const ECHO = defineOperation({ name: "echo" });
-const ADA = callerOf("ada");
-const BOB = callerOf("bob");
+let ADA = callerOf("ada");
+let BOB = callerOf("bob");
 const LONG_MS = 600_000;
 
 describe.each(["memory", "sqlite"] as const)("waiting for a job over the store %s", (kind) => {
   let opened: Opened;
-  let looks: { readonly count: number; readonly done: Promise<unknown> }[];
+  let looks: Promise<unknown>[];
   let onLook: () => void;
 
   // Who waits looks, and looks again once woken: that is how it is seen what woke him.
@@ -24,8 +24,8 @@ describe.each(["memory", "sqlite"] as const)("waiting for a job over the store %
     read(query) {
       const done = store.read(query);
       if ((query as Query).get === "job") {
-        looks.push({ count: looks.length + 1, done });
-        done.finally(onLook);
+        looks.push(done);
+        done.then(onLook, onLook);
       }
       return done;
     },
@@ -38,12 +38,25 @@ describe.each(["memory", "sqlite"] as const)("waiting for a job over the store %
       };
     });
 
-  beforeEach(async () => {
-    looks = [];
-    onLook = () => {};
+  // One store for all, each time with other owners, and nothing left in line.
+  let times = 0;
+  beforeAll(async () => {
     opened = await openLedger({ operations: [ECHO], kind, between: watched });
   });
-  afterEach(() => opened.end());
+  beforeEach(() => {
+    looks = [];
+    onLook = () => {};
+    times++;
+    ADA = callerOf(`ada ${times}`);
+    BOB = callerOf(`bob ${times}`);
+  });
+  afterEach(async () => {
+    for (const caller of [ADA, BOB]) {
+      const { views } = await opened.jobs.list(caller, { limit: 200, status: ["queued"] });
+      for (const { job } of views) await opened.jobs.cancel(caller, job.id);
+    }
+  });
+  afterAll(() => opened.end());
 
   const never = () => new AbortController().signal;
   const wait = (id: string, signal = never(), caller = ADA) => opened.jobs.wait(caller, id, LONG_MS, signal);
@@ -138,12 +151,17 @@ describe.each(["memory", "sqlite"] as const)("waiting for a job over the store %
     await opened.jobs.get(ADA, id);
     expect(looks).toHaveLength(2);
     await opened.jobs.cancel(BOB, id);
-    expect(await waiting).toMatchObject({ job: { owner: "bob", status: "canceled" } });
+    expect(await waiting).toMatchObject({ job: { owner: BOB.owner, status: "canceled" } });
   });
+});
 
-  it("rejects where the store can't answer", async () => {
-    const { id } = await opened.accept(ADA, ECHO);
-    await opened.store.close();
-    await expect(wait(id)).rejects.toMatchObject({ name: "StoreUnavailable" });
+it("waiting for a job rejects where the store can't answer", async () => {
+  const opened = await openLedger({ operations: [ECHO] });
+  const { id } = await opened.accept(ADA, ECHO);
+  await opened.store.close();
+  const { signal } = new AbortController();
+  await expect(opened.jobs.wait(ADA, id, LONG_MS, signal)).rejects.toMatchObject({
+    name: "StoreUnavailable",
   });
+  await opened.end();
 });

@@ -413,6 +413,13 @@ test("defineConfig knows what each handler is given", () => {
   expect(config.operations).toHaveLength(3);
 });
 
+test("a store has its files beside it, and no other store's", async () => {
+  const of = async (store: string) =>
+    (await load(OPERATIONS, { environment: { COATCHECK_STORE: store } })).files;
+  expect(await of("sqlite:elsewhere/jobs.db")).toBe(join(directory, "elsewhere/files"));
+  expect(await of("memory:")).toBeNull();
+});
+
 describe("docs/reference/configuration.md", () => {
   const rows = async (heading: string) => {
     const page = await readFile(new URL("../../docs/reference/configuration.md", import.meta.url), "utf8");

@@ -1,7 +1,7 @@
 // The configuration of a server: what the file, the environment and the command line amount to.
 
 import { isIP } from "node:net";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { type Duration, parseDuration } from "../core/duration.ts";
 import type { Handler } from "../core/handler.ts";
 import type { Operation } from "../core/operation.ts";
@@ -21,7 +21,8 @@ export interface Config {
   readonly operations: readonly ConfiguredOperation[];
   /** `sqlite:` and an absolute path, or `memory:`. */
   readonly store: string;
-  readonly files: string;
+  /** Null: a folder that goes with the server, as its store does. */
+  readonly files: string | null;
   readonly host: string;
   readonly port: number;
   /** Without a slash at its end; null: the address that the server listens on. */
@@ -93,13 +94,14 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
   const access = await readAccess(settings, directory, tiers);
   const host = settings.read("host", "127.0.0.1", hostOf);
   const origins = settings.read("cors.origins", [], listOf(originOf));
+  const store = settings.read("store", storeOf("sqlite:./data/coatcheck.db", directory), (said, name) =>
+    storeOf(text(said, name), directory, name),
+  );
   const config: Config = {
     path,
     operations,
-    store: settings.read("store", storeOf("sqlite:./data/coatcheck.db", directory), (said, name) =>
-      storeOf(text(said, name), directory, name),
-    ),
-    files: resolve(directory, settings.read("files", "./data/files", text)),
+    store,
+    files: settings.read("files", filesBeside(store), (said, name) => resolve(directory, text(said, name))),
     host,
     port: settings.read("port", 2020, whole(0, 65_535)),
     publicUrl: settings.read("publicUrl", null, publicUrlOf),
@@ -116,6 +118,11 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
   if (access.kind === "open") mistakes.push(...openMistakes(host, origins));
   if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
   return config;
+}
+
+/** Each store has files of its own: what belongs to no job of it is removed from there. */
+function filesBeside(store: string): string | null {
+  return store.startsWith("sqlite:") ? join(dirname(store.slice("sqlite:".length)), "files") : null;
 }
 
 const NO_FILE =

@@ -40,7 +40,7 @@ export const OPTIONS: readonly Option[] = [
     "sqlite:./data/coatcheck.db",
     "Where jobs are kept: `sqlite:` and a path, or `memory:` to keep nothing",
   ),
-  option("files", "./data/files", "The folder of uploads and results"),
+  option("files", "`files` beside the database", "The folder of uploads and results, of one store only"),
   option("host", "127.0.0.1", "The address to listen on; others than loopback only with keys or JWTs"),
   option("port", "2020", "0 to 65535; 0 takes a free one"),
   option(

@@ -30,7 +30,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
   const { desk, parts } = createDesk({
     operations: config.operations.map(({ operation }) => operation),
     store: config.store,
-    files: config.files,
+    ...(config.files === null ? {} : { files: config.files }),
     access,
     readyTiers: config.tiers,
     log,

@@ -183,22 +183,23 @@ describe("what is refused at the start, and left as it is", () => {
     },
   ];
 
-  test.each(refusals)("G6: $title is refused with a sentence that says so", async (refusal) => {
-    const { spoil, says, isFoundByReading } = refusal;
-    const folder = folderOf();
-    const file = join(folder, "store.db");
-    spoil(file);
-    const contents = () =>
-      readdirSync(folder)
-        .filter((name) => !name.endsWith("-shm"))
-        .map((name) => [name, readFileSync(join(folder, name)).toString("latin1")]);
-    const before = contents();
-    const opened = isFoundByReading ? openSqlite({ file }) : (async () => openDatabase(file))();
-    await expect(opened).rejects.toBeInstanceOf(StoreUnusable);
-    await expect(opened).rejects.toThrow(says);
-    await expect(opened).rejects.toThrow(/^[A-Z].*\.$/s);
-    expect(contents()).toEqual(before);
-  });
+  for (const { title, spoil, says, isFoundByReading } of refusals) {
+    test(`G6: ${title} is refused with a sentence that says so`, async () => {
+      const folder = folderOf();
+      const file = join(folder, "store.db");
+      spoil(file);
+      const contents = () =>
+        readdirSync(folder)
+          .filter((name) => !name.endsWith("-shm"))
+          .map((name) => [name, readFileSync(join(folder, name)).toString("latin1")]);
+      const before = contents();
+      const opened = isFoundByReading ? openSqlite({ file }) : (async () => openDatabase(file))();
+      await expect(opened).rejects.toBeInstanceOf(StoreUnusable);
+      await expect(opened).rejects.toThrow(says);
+      await expect(opened).rejects.toThrow(/^[A-Z].*\.$/s);
+      expect(contents()).toEqual(before);
+    });
+  }
 
   test("a folder that can't be made or written is said so, and nothing else is harmed", async () => {
     const folder = folderOf();

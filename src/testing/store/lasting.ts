@@ -140,6 +140,25 @@ export const lasting: readonly Case[] = [
     },
   },
   {
+    title: "G5: a job that came due only for a clock that was set forward waits again once it is set right",
+    async run(desk) {
+      const job = await desk.job({ delayMs: HOUR_MS });
+      const retried = await desk.job();
+      await desk.settle(await desk.attempt(), FAILED);
+      desk.clock.step(DAY_MS);
+      // Any claim and any sweep wakes what is due.
+      await desk.claim({ operation: `${desk.operation}-b` });
+      await desk.sweep();
+      expect((await desk.see(job))?.position).not.toBeNull();
+      desk.clock.step(-DAY_MS);
+      expect((await desk.claim()).jobs).toEqual([]);
+      expect(await desk.see(job)).toMatchObject({ position: null, waitingFor: "delay" });
+      desk.clock.pass(HOUR_MS);
+      const { jobs } = await desk.claim();
+      expect(jobs.map(({ row }) => row)).toEqual([job.row, retried.row]);
+    },
+  },
+  {
     title:
       "G5: a clock that is set forward deletes nothing early, fails no attempt as late, and condemns no worker",
     async run(desk) {
