@@ -1,6 +1,7 @@
 // The package as its users get it: packed, unpacked elsewhere, beside nothing but its own dependencies, in plain Node.
 import { execFile } from "node:child_process";
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -72,6 +73,13 @@ desk.handle(countWords, async () => ({ words: "many" }));
 desk.handle(countWords, async ({ txt }) => ({ words: txt }));
 `;
 
+const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+  readonly files: readonly string[];
+  readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
+  readonly bin: Readonly<Record<string, string>>;
+  readonly dependencies: Readonly<Record<string, string>>;
+};
+
 let folder: string;
 let app: string;
 let contents: readonly string[];
@@ -90,16 +98,16 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe("the packed package", () => {
   it("holds what runs and what is read, and no source and no test", () => {
-    expect(contents).toEqual(
-      expect.arrayContaining([
-        "README.md",
-        "CHANGELOG.md",
-        "LICENSE",
-        "package.json",
-        "dist/index.js",
-        "dist/index.d.ts",
-      ]),
-    );
+    const { exports: entries, bin, files } = manifest;
+    const targets = [
+      ...Object.values(entries).flatMap((entry) =>
+        typeof entry === "string" ? [entry] : Object.values(entry),
+      ),
+      ...Object.values(bin),
+      ...files.filter((file) => file !== "dist"),
+    ];
+    expect(contents).toEqual(expect.arrayContaining(targets.map((target) => target.replace(/^\.\//, ""))));
+    expect(targets.length).toBeGreaterThan(files.length);
     expect(contents.filter((path) => /\.test\.|^(?:src|test|docs|bench|examples)\//.test(path))).toEqual([]);
     expect(contents.filter((path) => path.endsWith(".ts") && !path.endsWith(".d.ts"))).toEqual([]);
   });
@@ -148,9 +156,6 @@ describe("the packed package", () => {
 async function pack(): Promise<string> {
   const tree = join(folder, "tree");
   await mkdir(tree);
-  const manifest = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")) as {
-    readonly files: readonly string[];
-  };
   for (const file of ["package.json", ...manifest.files.filter((name) => name !== "dist")]) {
     await cp(join(ROOT, file), join(tree, file), { recursive: true });
   }
@@ -172,11 +177,8 @@ async function pack(): Promise<string> {
 async function unpack(archive: string): Promise<string> {
   await run("tar", ["-xzf", archive, "-C", folder]);
   const unpacked = join(folder, "package");
-  const { dependencies } = JSON.parse(await readFile(join(unpacked, "package.json"), "utf8")) as {
-    readonly dependencies: Readonly<Record<string, string>>;
-  };
   // Only what it names itself: what it takes from elsewhere by accident is not found.
-  for (const name of Object.keys(dependencies)) await link(name, unpacked);
+  for (const name of Object.keys(manifest.dependencies)) await link(name, unpacked);
   return unpacked;
 }
 

@@ -9,8 +9,6 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 export interface Fence {
   /** The first word after the backticks, such as `ts`. */
   readonly language: string;
-  /** Whether the second word is `run`. */
-  readonly run: boolean;
   readonly text: string;
   /** Its first line's number in the page. */
   readonly line: number;
@@ -74,8 +72,8 @@ function fencesOf(text: string): Fence[] {
     if (opened === null) continue;
     const end = lines.indexOf("```", at + 1);
     if (end === -1) throw new Error(`The fence of line ${at + 1} has no end.`);
-    const [language = "", mark] = (opened[1] as string).trim().split(/\s+/);
-    fences.push({ language, run: mark === "run", text: lines.slice(at + 1, end).join("\n"), line: at + 1 });
+    const [language = ""] = (opened[1] as string).trim().split(/\s+/);
+    fences.push({ language, text: lines.slice(at + 1, end).join("\n"), line: at + 1 });
     at = end;
   }
   return fences;

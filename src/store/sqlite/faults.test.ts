@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { isSettled, type Job } from "../../core/job.ts";
@@ -44,18 +44,18 @@ function deskOf(store: Store): Desk {
   return desk;
 }
 
-const samples = mkdtempSync(join(tmpdir(), "coatcheck-sample-"));
-const sample = join(samples, "store.db");
+let sample: string;
 
 // One store with 400 jobs in it, to be copied.
 beforeAll(async () => {
+  sample = join(mkdtempSync(join(tmpdir(), "coatcheck-sample-")), "store.db");
   const store = await openSqlite({ file: sample });
   const desk = new Desk(store, createClock(), undefined);
   await desk.jobs(400, { input: JSON.stringify("x".repeat(500)) });
   desk.end();
   await store.close();
 });
-afterAll(() => rmSync(samples, { recursive: true }));
+afterAll(() => rmSync(dirname(sample), { recursive: true }));
 
 /** Sets bytes of a file. */
 function damage(file: string, at: number, bytes: Buffer): void {

@@ -4,24 +4,35 @@
 // The format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log. A power cut may leave one commit torn at the
 // end, which nobody was told of; two or more behind a broken frame were acknowledged.
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { StoreUnusable } from "../store.ts";
 
 const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 
+const LOOKS = 3;
+const BETWEEN_LOOKS_MS = 150;
+
 /** Throws `StoreUnusable` where acknowledged commits in the log can't be read any more. */
 export function checkWal(file: string): void {
   const path = `${file}-wal`;
-  // A server that writes at this moment can look like damage; it does not stay.
+  // A log that another server writes to while it is read can look damaged. That server opened it whole, so a log that
+  // changes under the look is none to refuse; one that is damaged lies still and looks the same each time.
   for (let look = 1; ; look++) {
+    const before = stateOf(path);
     if (!isDamaged(path)) return;
-    if (look === 3) break;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 150);
+    if (look === LOOKS && stateOf(path) === before) break;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_LOOKS_MS);
+    if (stateOf(path) !== before) return;
   }
   throw new StoreUnusable(
     `The write-ahead log ${path} is damaged, and jobs that were accepted lie behind the damage. Restore ${file} and its log from a backup.`,
   );
+}
+
+function stateOf(path: string): string {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats === undefined ? "none" : `${stats.ino} ${stats.size} ${stats.mtimeNs}`;
 }
 
 function isDamaged(path: string): boolean {
