@@ -16,8 +16,10 @@ export interface ClaimRequest {
   readonly slots: Readonly<Record<string, number>>;
   /** Most attempts in all. */
   readonly limit: number;
-  /** How many attempts it is running already. */
+  /** Attempts it runs already that would be lost together: those without a thread or process of their own. */
   readonly running: number;
+  /** How many of them had lost a worker before. Default 0. */
+  readonly suspects?: number;
   /** Without work, how long to wait for some. Default 0: it is answered at once. */
   readonly waitMs?: number;
   /** True where the worker lives in the ledger's own process: its leases are renewed for it. */
@@ -27,7 +29,7 @@ export interface ClaimRequest {
 export interface Claimed {
   /** Each `processing`, its `attempt` the number to use. */
   readonly jobs: readonly Job[];
-  /** Take no more until nothing runs here: a job that lost its worker is to be tried alone. */
+  /** Take no more for a while: the last try of a job that lost its worker is due or has begun, and should be alone. */
   readonly drain: boolean;
   /** When a job that waits for its time comes due, ms; null: none does. */
   readonly nextAt: number | null;

@@ -41,7 +41,7 @@ export interface SubmitWrite {
   /** Digest of what was sent, where the caller made the id (PUT): it makes the repeat the same job. */
   readonly idFingerprint: Digest | null;
   readonly limits: Limits;
-  /** Only a repeat is answered; a new one is refused as `not-found`. */
+  /** Only a repeat is answered; a new one that nothing else refuses is refused as `not-found`. */
   readonly onlyRepeat?: boolean;
 }
 
@@ -51,8 +51,10 @@ export interface ClaimWrite {
   /** How many attempts of each operation the worker can take now. */
   readonly slots: Readonly<Record<string, number>>;
   readonly limit: number;
-  /** Attempts this worker runs already: while there are any it gets no suspect (a job that lost a worker). */
+  /** Attempts this worker runs already that would be lost together: those without a thread or process of their own. */
   readonly running: number;
+  /** How many of them are suspects (jobs that lost a worker before): a worker runs one at a time. Default 0. */
+  readonly suspects?: number;
   /** Without work, how long to wait for some. Default 0: it is answered at once. */
   readonly waitMs?: number;
   /** The worker lives in this process: the store renews the lease by itself, off the handler's thread. */
@@ -134,7 +136,7 @@ export type SubmitRefusal = "key-reused" | "over-quota" | "operation-backlog-ful
 /** What each write is answered with, in the order of the batch. */
 export type Written =
   | (Sight & { readonly did: "submit"; readonly replayed: boolean })
-  /** `drain`: a suspect waits for a worker that runs nothing else; take no more until then. */
+  /** `drain`: the last try of a suspect is due or has begun, which should run alone; take no more for a while. */
   /** `nextAt`: when a job that waits for its time comes due. */
   | {
       readonly did: "claim";

@@ -18,12 +18,12 @@ export function accept(book: Book, write: SubmitWrite, moment: Moment): Written 
       ? { did: "submit", replayed: true, ...book.sight(same.row.job, moment.now) }
       : { refused: "key-reused" };
   }
-  if (write.onlyRepeat === true) return { refused: "not-found" };
   if (limits.active !== null && book.roster.active(owner) >= limits.active) return { refused: "over-quota" };
   if (book.roster.counts(operation).queued >= limits.operationBacklog) {
     return { refused: "operation-backlog-full" };
   }
   if (book.roster.waiting >= limits.backlog) return { refused: "backlog-full" };
+  if (write.onlyRepeat === true) return { refused: "not-found" };
   const turn = book.roster.nextTurn(operation, owner, policy.priority, policy.weight);
   const job = book.insert(submission, turn, moment, {
     address: write.address,

@@ -1,7 +1,7 @@
 // A claim: the jobs whose turn it is, as many as the worker has slots for.
 
 import type { Job } from "../../core/job.ts";
-import { type Command, isDue, type Moment, missedStart } from "../../core/machine.ts";
+import { type Command, isDue, MAX_CRASHES, type Moment, missedStart } from "../../core/machine.ts";
 import type { ClaimWrite, Written } from "../store.ts";
 import type { Book } from "./book.ts";
 
@@ -20,13 +20,8 @@ export function claim(book: Book, write: ClaimWrite, moment: Moment): Written {
     drain,
     nextAt: parked === MOST_PARKED ? moment.now : book.roster.due.nextAt(),
   });
-  for (const operation of operations) {
-    if (Math.min(write.slots[operation] ?? 0, write.limit) < 1) continue;
-    for (let row = book.roster.suspect(operation); row !== 0; row = book.roster.suspect(operation)) {
-      if (write.running === 0) take(book, row, write, jobs, moment);
-      if (write.running > 0 || jobs.length > 0) return answer(true);
-    }
-  }
+  const last = (write.suspects ?? 0) > 0 ? null : takeSuspect(book, write, jobs, moment);
+  if (last !== null) return answer(true);
   for (const operation of operations) {
     const most = Math.min(jobs.length + (write.slots[operation] ?? 0), write.limit);
     while (jobs.length < most && parked < MOST_PARKED) {
@@ -36,6 +31,21 @@ export function claim(book: Book, write: ClaimWrite, moment: Moment): Written {
     }
   }
   return answer(false);
+}
+
+// A job that lost its worker may be what kills workers, or a neighbour of that. One such job at a time runs beside others: if it
+// kills again, no other suspect is condemned with it, and a neighbour has lost once at most. Before the loss that would
+// condemn it, it runs alone: the row of such a job is given, whether it was taken or waits for the worker to be empty.
+function takeSuspect(book: Book, write: ClaimWrite, jobs: Job[], moment: Moment): number | null {
+  for (const operation of Object.keys(write.slots)) {
+    if (Math.min(write.slots[operation] ?? 0, write.limit) < 1) continue;
+    for (let row = book.roster.suspect(operation); row !== 0; row = book.roster.suspect(operation)) {
+      const isLastTry = (book.rows.get(row)?.job.crashes ?? 0) >= MAX_CRASHES - 1;
+      if (isLastTry && write.running > 0) return row;
+      if (take(book, row, write, jobs, moment) === "taken") return isLastTry ? row : null;
+    }
+  }
+  return null;
 }
 
 // Begins the next attempt of a row, or settles why it can't: in either case it leaves the line.
