@@ -3,6 +3,7 @@
 import { execFile, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { dirname, join, posix } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -27,13 +28,19 @@ let environment: Readonly<Record<string, string>>;
 
 beforeAll(async () => {
   const curl = await provideBinary("curl", "curl");
-  environment = {
-    PATH: [dirname(process.execPath), dirname(curl), process.env.PATH ?? ""].join(":"),
-    TSX_TSCONFIG_PATH: join(ROOT, "tsconfig.json"),
-  };
   mkdirSync(join(ROOT, ".cache"), { recursive: true });
   // Below the repository, where its packages are found.
   folder = mkdtempSync(join(ROOT, ".cache", "docs-"));
+  // `npm ci` here would take the packages away under every other test: no command of a page may come to it.
+  const refused = join(folder, "refused");
+  mkdirSync(refused);
+  for (const name of ["npm", "npx"]) {
+    writeFileSync(join(refused, name), "#!/bin/sh\nexit 99\n", { mode: 0o755 });
+  }
+  environment = {
+    PATH: [refused, dirname(process.execPath), dirname(curl), process.env.PATH ?? ""].join(":"),
+    TSX_TSCONFIG_PATH: join(ROOT, "tsconfig.json"),
+  };
   for (const page of pages) {
     mkdirSync(folderOf(page));
     writeModules(folderOf(page), page);
@@ -121,12 +128,15 @@ describe("what a page shows is what happens:", () => {
 
   it("the commands of docs/start.md run in their order, and are answered with the status that is shown", async () => {
     const page = pageOf("docs/start.md");
-    const at = folderOf(page);
+    // Outside of the repository: nothing that a page has its reader type may reach it.
+    const at = mkdtempSync(join(tmpdir(), "coatcheck-docs-"));
     const server = await startServer(at);
     try {
       const { host } = new URL(server.url);
-      // What installs and starts a server was done before: here it would take the packages away under other tests.
-      const commands = page.fences.filter(({ language, text }) => language === "sh" && !/\bnp[mx]\b/.test(text));
+      // What installs and starts a server was done before.
+      const commands = page.fences.filter(
+        ({ language, text }) => language === "sh" && !/\bnp[mx]\b/.test(text),
+      );
       const script = commands.map(({ text }) => `${text}\necho\necho "=== fence ==="\n`).join("");
       const { stdout } = await bash(script.replaceAll(/(?:127\.0\.0\.1|localhost):2020/g, host), at);
       const printed = stdout.split("=== fence ===").slice(0, -1);
@@ -143,6 +153,7 @@ describe("what a page shows is what happens:", () => {
       }
     } finally {
       await server.stop();
+      rmSync(at, { recursive: true, force: true, maxRetries: 3 });
     }
   }, 240_000);
 

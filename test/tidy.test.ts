@@ -276,7 +276,7 @@ function isComment(line: string): boolean {
 /** Lines where a status stands as a value, neither compared nor the type of something, or where a job is copied to be changed. */
 function statusesIn(file: string): string[] {
   const value =
-    /\bstatus\s*(?::|=(?!=))[^,;]*["'`](?:queued|processing|completed|failed|canceled)["'`]|\.\.\.(?:[\w#]+\.)*job\b/;
+    /\bstatus\s*(?::|=(?!=))(?:[^,;]*\?)?\s*["'`](?:queued|processing|completed|failed|canceled)["'`]|\.\.\.(?:[\w#]+\.)*job\b/;
   return linesWith(file, value).filter((line) => !isComment(line) && !/\breadonly\b/.test(line));
 }
 

@@ -18,11 +18,16 @@ const ADDRESS = /^[0-9a-f]{32}$/;
 // Every blob has this shape, so none leads out of the folder, whoever wrote it.
 const BLOB = /^([0-9a-f]{32})\/(?:upload|[1-9]\d{0,9})\/[0-9a-f]{16}-[A-Za-z0-9._-]{0,80}$/;
 
-/** Opens (or makes) a folder of blobs. Removes what a killed process left unfinished. Throws where it can't be written. */
+// What people uploaded is nobody's business who shares the machine.
+const FILE_MODE = 0o600;
+const FOLDER_MODE = 0o700;
+
+/** Opens (or makes) a folder of blobs, for nobody but this user. Removes what a killed process left unfinished. Throws where it can't be written. */
 export async function openFileBlobs(folder: string): Promise<Blobs> {
   const root = resolve(folder);
   const unfinished = join(root, "unfinished");
-  await mkdir(unfinished, { recursive: true });
+  await mkdir(dirname(root), { recursive: true });
+  await mkdir(unfinished, { recursive: true, mode: FOLDER_MODE });
   await syncFolder(root);
   await removeLeftovers(unfinished);
   return new FileBlobs(root, unfinished);
@@ -117,7 +122,7 @@ class FileBlobs implements Blobs {
     const draft = join(this.#unfinished, leftoverName());
     try {
       signal?.throwIfAborted();
-      const file = await open(draft, "wx", 0o640);
+      const file = await open(draft, "wx", FILE_MODE);
       const digest = createHash("sha256");
       let bytes = 0;
       try {
@@ -158,6 +163,8 @@ class FileBlobs implements Blobs {
         bytes += chunk.length;
         digest.update(chunk);
       }
+      // What a program of another user made can't be changed; the folder it gets into lets nobody in.
+      await file.chmod(FILE_MODE).catch(() => {});
       await file.sync();
     } finally {
       await file.close();
@@ -178,7 +185,7 @@ class FileBlobs implements Blobs {
   // Moves what is whole and synced to its place, and makes the move itself durable.
   async #settle(draft: string, path: string): Promise<void> {
     const folder = dirname(path);
-    const first = await mkdir(folder, { recursive: true });
+    const first = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
     await rename(draft, path);
     await syncFolder(folder);
     // A new folder is durable once the one that lists it is.

@@ -95,7 +95,7 @@ export class Failure extends Error {
   override readonly name = "Failure";
   /** HTTP status that the result URL answers with; default 500. */
   readonly status: number;
-  /** A URL or short name that tells failures of one kind from another; default `failed`. */
+  /** Tells failures of one kind from another: a URL, or a short name that goes out as `code`; default `attempt-failed`. */
   readonly type: string;
   /** Further members of the problem document. */
   readonly extensions: Readonly<Record<string, unknown>>;
@@ -110,7 +110,7 @@ export class Failure extends Error {
   ) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.status = options.status ?? 500;
-    this.type = options.type ?? "failed";
+    this.type = options.type ?? "attempt-failed";
     this.extensions = options.extensions ?? {};
   }
 }

@@ -14,9 +14,9 @@ describe("the catalogue", () => {
   });
 
   test("docs/reference/problems.md has every problem, and no other", () => {
-    const rows = [...readFileSync(DOC, "utf8").matchAll(/^\| `([a-z-]+)` \| (\d{3}) \|/gm)];
-    expect(rows.map(([, name, status]) => [name, Number(status)])).toEqual(
-      byStatus().map(([name, { status }]) => [name, status]),
+    const sections = [...readFileSync(DOC, "utf8").matchAll(/^### `(.+)` · (.+)$/gm)];
+    expect(sections.map(([, name, status]) => [name, Number(status)])).toEqual(
+      Object.entries(PROBLEMS).map(([name, { status }]) => [name, status]),
     );
   });
 
@@ -47,36 +47,57 @@ describe("a problem document", () => {
     expect(publishProblem(problem("gone"), BASE).type).toBe(`${BASE}/problems/gone`);
   });
 
+  test("a handler's own short name goes out as its code, as only the catalogue's names have a page", () => {
+    expect(publishProblem({ ...problem("attempt-failed"), type: "no-lens" }, BASE)).toMatchObject({
+      type: `${BASE}/problems/attempt-failed`,
+      code: "no-lens",
+    });
+  });
+
   test("a type that is a URL already stays as the handler gave it", () => {
     const own = { ...problem("attempt-failed"), type: "https://errors.example.test/no-lens" };
     expect(publishProblem(own, BASE)).toBe(own);
   });
 });
 
-/** By status, within a status as the catalogue has them. */
-function byStatus(): [ProblemName, (typeof PROBLEMS)[ProblemName]][] {
-  const entries = Object.entries(PROBLEMS) as [ProblemName, (typeof PROBLEMS)[ProblemName]][];
-  return entries.sort(([, a], [, b]) => a.status - b.status);
-}
+/** The first of those that end a job; all before it are refusals. */
+const FIRST_OUTCOME: ProblemName = "attempt-failed";
 
 function print(): string {
   const head = `# Problems
 
-Whatever is refused or goes wrong is answered with a problem document (RFC 9457), \`application/problem+json\`. Its \`type\` is
-a URL of the server that sent it, \`<public URL>/problems/<name>\`; that page says what this table says. Programs compare the
-last segment of \`type\`; \`title\` and \`detail\` are for people and may change. A document never repeats what was sent.
+Everything that goes wrong is answered as \`application/problem+json\` (RFC 9457), also what the HTTP parser refuses by itself.
 
-A handler's own \`Failure\` may have a type of its own. One that is a URL goes out as it is, any other as a name below
-\`/problems\`, where it has no page.
+\`\`\`json
+{
+  "type": "http://127.0.0.1:2020/problems/invalid-input",
+  "title": "The input is not what the operation takes",
+  "status": 422,
+  "errors": [{ "detail": "Too big: expected number to be <=3600", "pointer": "/seconds" }]
+}
+\`\`\`
 
-This table is printed and checked by \`src/core/problem.test.ts\`
+- \`type\` is a URL of the server that answered, and a page that explains the problem. Programs compare its last segment.
+- \`status\` is the response's own. \`detail\`, where there is one, is a sentence for people.
+- No problem repeats what was sent, shows a stack, or tells whether another owner's job exists.
+- 429 and 503 always come with \`Retry-After\`, 405 with \`Allow\`, 401 and 403 with \`WWW-Authenticate\`.
+
+\`PROBLEMS\` of the package has the same catalogue as data. This page is printed and checked by \`src/core/problem.test.ts\`
 (\`UPDATE_DOCS=1 npx vitest run src/core/problem.test.ts\` prints it anew).
 
+## Refusals
+
 `;
-  const rows = [
-    ["name", "status", "title", "what it means, and what to do"],
-    ["---", "---", "---", "---"],
-    ...byStatus().map(([name, { status, title, help }]) => [`\`${name}\``, String(status), title, help]),
-  ];
-  return `${head}${rows.map((cells) => `| ${cells.join(" | ")} |`).join("\n")}\n`;
+  const why = `## Why a job failed
+
+These stand in the \`error\` of a failed job, and are what its result URL answers. Handlers add their own with
+[\`Failure\`](../guides/handlers.md#how-it-ends): a type that is a URL goes out as it is; a short name goes out as the member
+\`code\` of an \`attempt-failed\`.
+
+`;
+  const sections = Object.entries(PROBLEMS).map(
+    ([name, { status, title, help }]) =>
+      `${name === FIRST_OUTCOME ? why : ""}### \`${name}\` · ${status}\n\n**${title}.** ${help}\n`,
+  );
+  return head + sections.join("\n");
 }

@@ -1,6 +1,6 @@
 // The catalogue of everything that can be refused or go wrong, as RFC 9457 problem documents.
 
-/** A problem document (RFC 9457 §3.1). `type` is a name of the catalogue, or a URL or name of the handler's own. */
+/** A problem document (RFC 9457 §3.1). `type` is a name of the catalogue, or a URL or short name of the handler's own. */
 export interface ProblemDocument {
   readonly type: string;
   readonly title: string;
@@ -115,8 +115,8 @@ export const PROBLEMS = {
   },
   "idempotency-key-reused": {
     status: 422,
-    title: "The Idempotency-Key was used for another request",
-    help: "The same key with another payload has no effect. Use a new key for a new request.",
+    title: "The key or id was used for another request",
+    help: "The same Idempotency-Key or job id with another payload has no effect. Use a new one for a new request.",
   },
   "rate-limited": {
     status: 429,
@@ -198,9 +198,11 @@ export function problem(
   return { type: name, title, status, ...(detail === undefined ? {} : { detail }), ...extensions };
 }
 
-/** The same document as it goes out: its `type` a URL below `base`. */
+/** The same document as it goes out: its `type` a URL, below `base` where it is ours; a handler's own name as its `code`. */
 export function publishProblem(document: ProblemDocument, base: string): ProblemDocument {
-  return /^[a-z]+:/i.test(document.type)
-    ? document
-    : { ...document, type: `${base}/problems/${document.type}` };
+  const { type } = document;
+  if (/^[a-z]+:/i.test(type)) return document;
+  if (Object.hasOwn(PROBLEMS, type)) return { ...document, type: `${base}/problems/${type}` };
+  // Only the catalogue's names have a page there.
+  return { ...document, type: `${base}/problems/attempt-failed`, code: type };
 }

@@ -34,19 +34,19 @@ export interface HttpOptions {
 export interface Door extends Required<HttpOptions> {
   readonly limits: HttpLimits;
   readonly waits: Waits;
-  /** Uploads that are under way. */
-  readonly uploads: Set<Feed>;
+  /** Uploads that are under way, and whose they are. */
+  readonly uploads: Map<Feed, string>;
 }
 
 export function openDoor(options: HttpOptions): Door {
   const limits = { ...HTTP_LIMITS, ...options.limits };
-  return { now: Date.now, ...options, limits, waits: createWaits(options.jobs, limits), uploads: new Set() };
+  return { now: Date.now, ...options, limits, waits: createWaits(options.jobs, limits), uploads: new Map() };
 }
 
 /** Ends what holds connections: waits are answered at once, uploads have a moment to end by themselves. */
 export async function closeDoor({ waits, uploads, limits }: Door): Promise<void> {
   const answered = waits.close();
-  const under = [...uploads];
+  const under = [...uploads.keys()];
   const ended = under.map(({ stream }) => new Promise((resolve) => stream.once("close", resolve)));
   const timer = setTimeout(() => {
     for (const feed of under) feed.stop();

@@ -10,6 +10,8 @@ export interface HttpLimits {
   readonly uploadIdleMs: number;
   /** Uploads at once. Each holds a file handle and a stream's buffers. */
   readonly uploads: number;
+  /** Uploads at once of one owner, so that four slow ones at least are needed to use up everybody's. */
+  readonly uploadsPerOwner: number;
   /** Parts of a multipart body, the file included. */
   readonly parts: number;
   /** The name of a multipart field. */
@@ -39,6 +41,7 @@ export const HTTP_LIMITS: HttpLimits = {
   bodyMs: 30_000,
   uploadIdleMs: 30_000,
   uploads: 64,
+  uploadsPerOwner: 16,
   parts: 64,
   fieldNameBytes: 200,
   waitMs: 10_000,

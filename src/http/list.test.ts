@@ -78,6 +78,7 @@ describe("GET /jobs", () => {
     "owner=bob",
     "createdFrom=yesterday",
     "createdTo=2026-11-23",
+    "createdTo=2026-02-31T00:00:00Z",
     "cursor=",
     "cursor=5",
     `cursor=${"A".repeat(48)}`,

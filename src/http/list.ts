@@ -8,6 +8,7 @@ import { type Fields, JSON_TYPE, PRIVATE } from "../protocol/answer.ts";
 import { encodeStatus } from "../protocol/monitor.ts";
 import { openCursor, sealCursor } from "./cursor.ts";
 import { type Door, identityOf } from "./door.ts";
+import { parseInstant } from "./instant.ts";
 import { sendHead, sendProblem } from "./reply.ts";
 
 /** Answers with one page: `{ "jobs": [status documents], "next": URL or null }`, and Link rel=next. */
@@ -91,12 +92,9 @@ function isStatus(value: string): value is Status {
   return (STATUSES as readonly string[]).includes(value);
 }
 
-const INSTANT = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/;
-
 /** Undefined where there is none, NaN where it is none. */
 function instantOf(value: string | null): number | undefined {
   if (value === null) return undefined;
   // A plus in a query stands for a space, and people paste offsets as they are.
-  const text = value.replace(" ", "+");
-  return INSTANT.test(text) ? Date.parse(text) : Number.NaN;
+  return parseInstant(value.replace(" ", "+"));
 }

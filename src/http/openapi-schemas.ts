@@ -143,6 +143,7 @@ const PROBLEM_PROPERTIES: Json = {
   status: { type: "integer", minimum: 100, maximum: 599, description: "The HTTP status." },
   detail: { type: "string", description: "What is wrong here, for people." },
   instance: { type: "string", format: "uri-reference", description: "Which occurrence, for the operator." },
+  code: { type: "string", description: "What kind of failure, where the operation tells several apart." },
 };
 
 /** The schemas that every document has, by name. */

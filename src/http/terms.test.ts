@@ -54,6 +54,7 @@ describe("a time", () => {
     ["2026-11-23T12:00:30Z", 30_000],
     ["2026-11-23t13:00:30.5+01:00", 30_500],
     ["2020-01-01T00:00:00Z", 0],
+    ["2024-02-29T00:00:00Z", 0],
   ])("written %s lies %i ms ahead", (value, ms) => {
     expect(taken([["Coatcheck-Delay", value]]).delayMs).toBe(ms);
     expect(taken([["Coatcheck-Deadline", value]]).startWithinMs).toBe(ms);
@@ -68,6 +69,10 @@ describe("a time", () => {
     "2026-11-23",
     "Mon, 23 Nov 2026 12:00:00 GMT",
     "2026-13-01T00:00:00Z",
+    "2026-02-31T00:00:00Z",
+    "2027-02-29T00:00:00Z",
+    "2026-12-01T24:00:00Z",
+    "2026-12-01T00:00:00+24:00",
   ])("written %j is refused", (value) => {
     expect(refusedAs([["Coatcheck-Delay", value]])).toBe("invalid-request");
     expect(refusedAs([["Coatcheck-Deadline", value]])).toBe("invalid-request");

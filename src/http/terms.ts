@@ -5,6 +5,7 @@ import { parseDuration } from "../core/duration.ts";
 import { type ProblemDocument, problem } from "../core/problem.ts";
 import { parseIdempotencyKey } from "../protocol/idempotency-key.ts";
 import { type Preferences, parsePrefer } from "../protocol/prefer.ts";
+import { parseInstant } from "./instant.ts";
 
 export interface Terms {
   readonly prefer: Preferences;
@@ -146,7 +147,7 @@ function invalid(detail: string): { readonly refused: ProblemDocument } {
 function readTime(value: string | undefined, { now }: TermBounds): number | null | undefined {
   if (value === undefined) return null;
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
-  const instant = INSTANT.test(value) ? Date.parse(value) : Number.NaN;
+  const instant = parseInstant(value);
   // A deadline that has passed is not malformed: a repeat of an old request has one.
   if (!Number.isNaN(instant)) return Math.max(0, instant - now());
   try {
@@ -155,9 +156,6 @@ function readTime(value: string | undefined, { now }: TermBounds): number | null
     return undefined;
   }
 }
-
-// RFC 3339 §5.6; Date.parse takes much more than it.
-const INSTANT = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/;
 
 function readPriority(value: string | undefined): number | null {
   if (value === undefined) return 0;

@@ -94,10 +94,13 @@ async function withFeed(
   if (door.uploads.size >= door.limits.uploads) {
     return { refused: problem("unavailable", "Too many uploads are under way.") };
   }
+  if (countOf(door.uploads, caller.owner) >= door.limits.uploadsPerOwner) {
+    return { refused: problem("unavailable", "Too many of your uploads are under way.") };
+  }
   const id = door.jobs.createId();
   const place = { id, address: door.jobs.address(caller.owner, id) };
   const feed = feedBody(raw, response, { maxBytes, idleMs: door.limits.uploadIdleMs });
-  door.uploads.add(feed);
+  door.uploads.set(feed, caller.owner);
   let kept = false;
   try {
     const taken = await take(feed, place);
@@ -121,6 +124,13 @@ async function withFeed(
     feed.release();
     if (!kept) await discard(door, place.address);
   }
+}
+
+// They are few: the limit of all uploads bounds it.
+function countOf(uploads: Door["uploads"], owner: string): number {
+  let count = 0;
+  for (const whose of uploads.values()) if (whose === owner) count++;
+  return count;
 }
 
 /** Removes what was stored for a submit of which nothing came. */

@@ -36,6 +36,8 @@ export interface Parts {
   routes(publicUrl: () => string, how: { readonly health: boolean }): FastifyPluginAsync;
   /** Starts working where handlers are registered. */
   work(): void;
+  /** Claims no more and ends the attempts that run, within the grace. Again: waits for the same end. */
+  stopWork(graceMs: number): Promise<void>;
   close(graceMs: number): Promise<void>;
 }
 
@@ -74,6 +76,7 @@ export async function assemble(
   });
   ledger.listen((event) => logTransitions(log, event));
   const worker = handlers.size === 0 ? null : workerOf(ledger, operations, blobs, handlers, log, files);
+  const stopWork = async (graceMs: number) => worker?.stop({ graceMs });
   const cursorKey = derive(await store.read({ get: "secret" }), "cursors");
   return {
     operations,
@@ -90,8 +93,9 @@ export async function assemble(
       };
     },
     work: () => worker?.start(),
+    stopWork,
     async close(graceMs) {
-      await worker?.stop({ graceMs });
+      await stopWork(graceMs);
       await ledger.close();
       await store.close();
       await blobs.close();

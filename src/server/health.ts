@@ -6,6 +6,7 @@ import type { Store } from "../store/store.ts";
 export interface Health {
   /** From now on the server is not ready: it is going down. */
   drain(): void;
+  isDraining(): boolean;
 }
 
 /** Adds `/health/live` and `/health/ready`; both need no credentials and tell nothing but that. */
@@ -27,5 +28,6 @@ export function addHealth(app: FastifyInstance, store: Store): Health {
     drain() {
       draining = true;
     },
+    isDraining: () => draining,
   };
 }

@@ -4,19 +4,23 @@ import type { AddressInfo } from "node:net";
 import cors from "@fastify/cors";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
+import { problem } from "../core/problem.ts";
 import { createApp } from "../http/app.ts";
+import { HTTP_LIMITS } from "../http/limits.ts";
+import { sendProblem } from "../http/reply.ts";
+import { PRIVATE } from "../protocol/answer.ts";
 import { createLog } from "../telemetry/log.ts";
 import { VERSION } from "../version.ts";
 import type { Config, ConfiguredOperation } from "./config.ts";
 import { createDesk, type Desk } from "./desk.ts";
 import { createGuard } from "./guard.ts";
-import { addHealth } from "./health.ts";
+import { addHealth, type Health } from "./health.ts";
 import { keepLocal } from "./local.ts";
 
 export interface RunningServer {
   /** Where it is reached on this machine. */
   readonly url: string;
-  /** Ends gracefully: no more is accepted, running attempts get their time to stop. */
+  /** Ends gracefully: no more is accepted, running attempts get their time to stop, and until then callers can still ask. */
   close(): Promise<void>;
 }
 
@@ -38,12 +42,13 @@ export async function startServer(config: Config): Promise<RunningServer> {
   });
   for (const configured of config.operations) register(desk, configured);
   try {
-    const { routes, work, store } = await parts();
+    const { routes, work, stopWork, store } = await parts();
     let url = config.publicUrl ?? "";
     const app = createApp({ publicUrl: () => url, log });
     if (config.cors.origins.length > 0) await app.register(cors, corsOptions(config.cors.origins));
     if (config.access.kind === "open") keepLocal(app, config, () => url);
     const health = addHealth(app, store);
+    refuseWork(app, health, () => url);
     await app.register(routes(() => url, { health: true }));
     const listening = await listen(app, config);
     if (config.publicUrl === null) url = listening;
@@ -53,6 +58,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
       url: listening,
       async close() {
         health.drain();
+        await stopWork(config.shutdownGraceMs);
         const lingerMs = Math.min(LONGEST_LINGER_MS, config.shutdownGraceMs);
         const linger = setTimeout(() => app.server.closeAllConnections(), lingerMs);
         await app.close();
@@ -68,7 +74,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
   }
 }
 
-// A slow transfer must not use up the time that attempts have to stop: it can be repeated, a download from where it broke off.
+// What is still under way once the work has ended can be repeated, a download from where it broke off.
 const LONGEST_LINGER_MS = 5_000;
 
 function register(
@@ -78,6 +84,15 @@ function register(
   const options = concurrency === null ? {} : { concurrency };
   if (handler !== null) desk.handle(operation, handler, options);
   else if (module !== null) desk.handle(operation, { module, isolate, ...options });
+}
+
+/** Once the server drains, takes no more work: whoever asks, fetches or cancels is served until the attempts have ended. */
+function refuseWork(app: FastifyInstance, health: Health, publicUrl: () => string): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    if (!health.isDraining() || (request.method !== "POST" && request.method !== "PUT")) return done();
+    const refused = problem("unavailable", "The server is shutting down.");
+    sendProblem({ publicUrl, limits: HTTP_LIMITS }, request, reply, refused, { "cache-control": PRIVATE });
+  });
 }
 
 async function listen(app: FastifyInstance, { host, port }: Config): Promise<string> {

@@ -240,7 +240,7 @@ describe("C7: a job that lost its worker", () => {
     }
   }
 
-  it("is run alone, and the others go on after it", async () => {
+  it("has its last try alone, and the others go on after it", async () => {
     const operation = operationOf("work");
     const together: string[][] = [];
     const running = new Set<string>();
@@ -270,7 +270,7 @@ describe("C7: a job that lost its worker", () => {
     await Promise.all([...innocents, late].map(it.end));
   });
 
-  it("waits until those that run have ended", async () => {
+  it("is tried beside others first, and for its last try waits until those that run have ended", async () => {
     const operation = operationOf("work");
     const gates = new Map<string, () => void>();
     const running = new Set<string>();
@@ -291,7 +291,13 @@ describe("C7: a job that lost its worker", () => {
     gates.get("suspect")?.();
     gates.delete("suspect");
     it.clock.pass(20_000);
-    const next = await it.submit(operation, "next");
+    await vi.waitFor(() => expect(gates.has("suspect")).toBe(true));
+    expect(seen.at(-1)?.sort()).toEqual(["first", "suspect"]);
+    await it.ledger.attempts.settle({ row, attempt: 2 }, { kind: "crashed", detail: "killed" });
+    gates.get("suspect")?.();
+    gates.delete("suspect");
+    it.clock.pass(20_000);
+    // Time for a mistake: the job is due, and the worker has four free slots.
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(gates.has("suspect")).toBe(false);
     gates.get("first")?.();
@@ -299,6 +305,7 @@ describe("C7: a job that lost its worker", () => {
     expect(seen.at(-1)).toEqual(["suspect"]);
     gates.get("suspect")?.();
     await it.end(suspect);
+    const next = await it.submit(operation, "next");
     await vi.waitFor(() => expect(gates.has("next")).toBe(true));
     gates.get("next")?.();
     await Promise.all([first, next].map(it.end));

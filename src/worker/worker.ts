@@ -15,6 +15,8 @@ import { Attempt, type AttemptHost, type Run, type WorkerLog } from "./attempt.t
 import { Given } from "./given.ts";
 import { Isolates } from "./isolate.ts";
 import { isIsolated, type Registered } from "./registered.ts";
+import { Restraint } from "./restraint.ts";
+import type { WorkerStats } from "./stats.ts";
 
 export interface WorkerOptions {
   readonly attempts: Attempts;
@@ -35,21 +37,6 @@ export interface WorkerOptions {
   readonly scratchFolder?: string;
   /** Most bytes of one file that a handler saves. Default 16 GiB. */
   readonly maxFileBytes?: number;
-}
-
-export interface WorkerStats {
-  /** Handlers that run. */
-  readonly running: number;
-  /** Attempts whose outcome is not recorded yet. */
-  readonly settling: number;
-  /** Handlers in this thread that went on after their grace and still do. */
-  readonly abandoned: number;
-  /** Since the start. */
-  readonly claimed: number;
-  readonly settled: number;
-  /** Attempts that were lost to another worker. */
-  readonly lost: number;
-  readonly operations: Readonly<Record<string, { readonly running: number; readonly concurrency: number }>>;
 }
 
 export interface Worker {
@@ -121,9 +108,10 @@ class SlotWorker implements Worker {
 
   #claiming = false;
   #withdrawn = false;
+  /** Suspects that ran when the claim went out: with one, it asks for no other. */
+  #askedSuspects = 0;
   #scheduled = false;
-  /** A job that lost a worker is to run alone: nothing is claimed until nothing runs. */
-  #draining = false;
+  readonly #restraint = new Restraint(() => this.#next());
   #retryMs = FIRST_RETRY_MS;
   /** The operation that is asked for first, so that with few slots in all each has its turn. */
   #first = 0;
@@ -207,6 +195,7 @@ class SlotWorker implements Worker {
   async #stop(graceMs: number): Promise<void> {
     this.#state = "stopping";
     clearTimeout(this.#timer);
+    this.#restraint.end();
     this.#withdraw();
     for (const attempt of this.#attempts.values()) attempt.interrupt("shutting-down");
     await this.#idleWithin(graceMs);
@@ -248,7 +237,7 @@ class SlotWorker implements Worker {
 
   readonly #claim = (): void => {
     this.#scheduled = false;
-    if (this.#state !== "working" || this.#claiming || this.#draining) return;
+    if (this.#state !== "working" || this.#claiming || this.#restraint.isHoldingBack) return;
     const slots = this.#freeSlots();
     const free = Math.min(
       this.#concurrency - this.#running,
@@ -261,12 +250,15 @@ class SlotWorker implements Worker {
     this.#withdrawn = false;
     const sentAt = performance.now();
     const { attempts, name } = this.#options;
+    const { running, suspects } = this.#exposed();
+    this.#askedSuspects = suspects;
     attempts
       .claim({
         worker: name,
         slots,
         limit: free,
-        running: this.#running + this.#settling,
+        running: this.#restraint.isOver() ? 0 : running,
+        suspects,
         waitMs: CLAIM_WAIT_MS,
         held: this.#host.held,
       })
@@ -295,11 +287,10 @@ class SlotWorker implements Worker {
     const now = performance.now();
     this.#retryMs = FIRST_RETRY_MS;
     this.#claimed += jobs.length;
-    this.#draining = drain;
     for (const job of jobs) this.#begin(job, sentAt, now);
     this.#claiming = false;
     // With nothing to wait for, drained is what it is.
-    if (this.#running + this.#settling === 0) this.#draining = false;
+    if (drain && this.#exposed().running > 0) this.#restraint.begin();
     const tooSoon = jobs.length === 0 && !this.#withdrawn && nextAt === null && now - sentAt < LEAST_WAIT_MS;
     if (tooSoon) this.#claimIn(LEAST_WAIT_MS);
     else this.#next();
@@ -321,7 +312,6 @@ class SlotWorker implements Worker {
       this.#giveBack(job);
       return;
     }
-    if (job.crashes > 0 && !job.policy.isolated) this.#draining = true;
     desk.running++;
     this.#running++;
     // It was claimed again, so the earlier attempt has lost its lease.
@@ -355,22 +345,33 @@ class SlotWorker implements Worker {
 
   #recorded(): void {
     this.#settling--;
-    if (this.#draining && !this.#claiming && this.#running + this.#settling === 0) {
-      this.#draining = false;
-    }
+    if (this.#restraint.isHoldingBack && this.#exposed().running === 0) this.#restraint.end();
     this.#next();
   }
 
   #next(): void {
     if (this.#claiming) {
-      // The claim that is out asked for nothing of an operation that has a free slot now.
-      if (this.#desks.some((desk) => desk.asked === 0 && desk.running < desk.concurrency)) this.#withdraw();
+      // The claim that is out asked for less than could be taken now.
+      const hasFreed = this.#desks.some((desk) => desk.asked === 0 && desk.running < desk.concurrency);
+      if (hasFreed || (this.#askedSuspects > 0 && this.#exposed().suspects === 0)) this.#withdraw();
       return;
     }
     // With nothing left running there is nothing to wait for, and the claim goes out with the outcomes.
     if (this.#running === 0) this.#claim();
     else this.#claimSoon(setImmediate);
     this.#tellIdle();
+  }
+
+  // Attempts that would be lost together if this process were lost.
+  #exposed(): { readonly running: number; readonly suspects: number } {
+    let running = 0;
+    let suspects = 0;
+    for (const { job } of this.#attempts.values()) {
+      if (job.policy.isolated) continue;
+      running++;
+      if (job.crashes > 0) suspects++;
+    }
+    return { running, suspects };
   }
 
   #withdraw(): void {

@@ -2,6 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import {
+  chmodSync,
   closeSync,
   existsSync,
   fsyncSync,
@@ -158,6 +159,8 @@ function createFile(file: string): void {
     db.pragma(`user_version = ${MIGRATIONS.length}`);
     db.pragma("journal_mode = WAL");
     db.close();
+    // Inputs and results lie in it: they are the server's to read and nobody else's on the machine.
+    chmodSync(draft, 0o600);
     linkSync(draft, file);
     syncFolder(dirname(file));
   } catch (error) {

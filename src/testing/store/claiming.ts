@@ -194,12 +194,32 @@ export const claiming: readonly Case[] = [
     },
   },
   {
-    title: "C7: a job that lost its worker is run alone: who works already is asked to finish first",
+    title: "C7: jobs that lost their worker are tried again one at a time, beside jobs that did not",
     async run(desk) {
       const lost = await desk.job();
+      const other = await desk.job();
+      await desk.settle(await desk.attempt(), CRASHED);
       await desk.settle(await desk.attempt(), CRASHED);
       const next = await desk.job();
       desk.clock.pass(60_000);
+      const first = await desk.claim({ running: 1 });
+      expect([first.drain, first.jobs.map(({ row }) => row)]).toEqual([false, [lost.row, next.row]]);
+      expect((await desk.claim({ running: 2, suspects: 1 })).jobs).toEqual([]);
+      await desk.settle(first.jobs[0] as never, COMPLETED);
+      const second = await desk.claim({ running: 1 });
+      expect([second.drain, second.jobs.map(({ row }) => row)]).toEqual([false, [other.row]]);
+    },
+  },
+  {
+    title:
+      "C7: the last try of a job that lost its workers is alone: who works already is asked to finish first",
+    async run(desk) {
+      const lost = await desk.job();
+      for (let crashes = 0; crashes < 2; crashes++) {
+        await desk.settle(await desk.attempt(), CRASHED);
+        desk.clock.pass(60_000);
+      }
+      const next = await desk.job();
       expect(await desk.claim({ running: 1 })).toMatchObject({ jobs: [], drain: true });
       const alone = await desk.claim({ running: 0 });
       expect(alone.drain).toBe(true);
@@ -269,9 +289,12 @@ export const claiming: readonly Case[] = [
     },
   },
   {
-    title: "a claim that waits is asked to finish first when a job that lost its worker comes due",
+    title:
+      "a claim that waits is asked to finish first when the last try of a job that lost its workers comes due",
     async run(desk) {
       await desk.job();
+      await desk.settle(await desk.attempt(), CRASHED);
+      desk.clock.pass(60_000);
       await desk.settle(await desk.attempt(), CRASHED);
       const waiting = desk.claim({ waitMs: 600_000, running: 1 });
       desk.clock.pass(60_000);
