@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { request } from "node:http";
 import { afterEach, describe, expect, it } from "vitest";
 import { type DoorOptions, type OpenDoor, openTestDoor, PUBLIC_URL } from "../../test/open-door.ts";
@@ -147,6 +148,35 @@ describe("a raw body", () => {
   });
 });
 
+describe("uploads under way", () => {
+  it("of one owner leave room for everybody else's", async () => {
+    const { raw: write, keys, ask } = await open({ http: { uploadsPerOwner: 1 } });
+    const half =
+      `POST /operations/film HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${keys.ada}\r\n` +
+      "Content-Type: video/mp4\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n";
+    let asked: Awaited<ReturnType<typeof ask>>[] = [];
+    const received = await write(half, {
+      after: async (socket) => {
+        // By its word to go on the upload is under way.
+        await once(socket, "data");
+        asked = [
+          await ask("/operations/film", raw()),
+          await ask("/operations/film", { ...raw(), as: "bob" }),
+        ];
+        socket.write("8 bytes.");
+      },
+      enough: (text) => text.includes('"status":"queued"'),
+    });
+    const [own, other] = asked;
+    expect(own?.json).toMatchObject({ status: 503, type: `${PUBLIC_URL}/problems/unavailable` });
+    expect(own?.headers.get("retry-after")).toMatch(/^[1-9]/);
+    expect(other?.status).toBe(202);
+    expect(received).toContain("HTTP/1.1 202 ");
+    // It is over, and so counted no more.
+    expect((await ask("/operations/film", raw())).status).toBe(202);
+  });
+});
+
 describe("a form", () => {
   it("brings a file and the input as a JSON field", async () => {
     const { ask, claim } = await open();
@@ -222,15 +252,25 @@ describe("a form", () => {
       "--b\r\nContent-Disposition: form-data; name=f; filename=a\r\nContent-Type: video/mp4\r\n\r\nab",
     ],
     ["that is none", "hello"],
-    ["that is empty", ""],
+    ["that has no byte", ""],
+    [
+      "with a part that nothing is said of",
+      "--b\r\nContent-Disposition: form-data; name=text\r\n\r\na\r\n--b\r\n\r\nb\r\n--b--\r\n",
+    ],
+    ["with a part that has a type and no name", "--b\r\nContent-Type: video/mp4\r\n\r\nab\r\n--b--\r\n"],
+    [
+      "with a part that is no form data",
+      "--b\r\nContent-Disposition: attachment; filename=a\r\n\r\nab\r\n--b--\r\n",
+    ],
+    ["with a part whose headers do not end", "--b\r\nContent-Dis\r\n--b--\r\n"],
   ])("%s is refused and leaves nothing behind", async (_what, body) => {
     const { ask, stored, count } = await open();
-    const answer = await ask("/operations/film", {
+    const answer = await ask("/operations/watch", {
       method: "POST",
       body,
       headers: { "content-type": "multipart/form-data; boundary=b" },
     });
-    expect([400, 422]).toContain(answer.status);
+    expect(answer.json).toMatchObject({ status: 400, type: `${PUBLIC_URL}/problems/invalid-request` });
     expect(await stored()).toEqual([]);
     expect(await count()).toBe(0);
   });

@@ -189,6 +189,7 @@ function readForm(
     let fieldBytes = 0;
     let storing: Promise<StoredFile | null> = Promise.resolve(null);
     let part: Readable | null = null;
+    let isEmpty = true;
     let stopped = false;
     // What is being stored has to end before it can be removed.
     const stop = (then: () => void) => {
@@ -228,9 +229,27 @@ function readForm(
     boy.on("filesLimit", () => refuse(malformed("A multipart body may have one file.")));
     boy.on("partsLimit", () => refuse(malformed(`A multipart body may have ${door.limits.parts} parts.`)));
     boy.on("error", () => refuse(malformed("The multipart body can't be read.")));
-    boy.on("finish", () => storing.then((upload) => resolve({ fields, upload }), fail));
-    feed.stream.on("error", fail).pipe(boy);
+    boy.on("finish", () => {
+      // Busboy takes no bytes at all for a form, and passes over parts without a name.
+      if (isEmpty) return refuse(malformed("The multipart body is empty."));
+      if (partsOf(boy) > fields.length + (part === null ? 0 : 1)) return refuse(malformed(NAMELESS));
+      storing.then((upload) => resolve({ fields, upload }), fail);
+    });
+    feed.stream
+      .once("data", () => {
+        isEmpty = false;
+      })
+      .on("error", fail)
+      .pipe(boy);
   });
+}
+
+const NAMELESS = "A part of the multipart body has no Content-Disposition that can be read.";
+
+// Busboy counts the parts that it passes over too, but tells nobody. Were it to stop counting, they would be passed over again.
+function partsOf(boy: InstanceType<typeof Busboy>): number {
+  const { _parser: parser } = boy as unknown as { readonly _parser?: { readonly _nparts?: number } };
+  return parser?._nparts ?? 0;
 }
 
 export function unacceptable({ types }: FilePolicy): Refused {

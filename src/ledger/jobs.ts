@@ -43,7 +43,8 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
       weight: policy.weight,
     });
     const { waitMs } = estimates.outlook(request.operation, position, request.delayMs);
-    return waitMs > within ? Math.ceil((waitMs - within) / 1000) : null;
+    // A deadline that has passed can't be kept, however free the workers are.
+    return waitMs > within || within <= 0 ? Math.max(1, Math.ceil((waitMs - within) / 1000)) : null;
   };
 
   return {
