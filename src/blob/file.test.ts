@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -57,7 +57,21 @@ describe("openFileBlobs", () => {
     await rm(folder, { recursive: true });
   });
   const unfinished = () => readdir(join(folder, "unfinished"));
+  const modeOf = async (path: string) => (await stat(path)).mode & 0o777;
   const place = { address: ADDRESS, part: 1, name: "a.txt" };
+
+  it.skipIf(process.platform === "win32")("lets no other user of the machine in", async () => {
+    const root = join(folder, "data", "files");
+    const blobs = await openFileBlobs(root);
+    const given = join(folder, "given");
+    await writeFile(given, "a", { mode: 0o644 });
+    const written = await blobs.write(place, Readable.from(["a"]), { maxBytes: 9 });
+    const taken = await blobs.take(place, given);
+    for (const { blob } of [written, taken]) expect(await modeOf((await blobs.path(blob))!)).toBe(0o600);
+    expect(await modeOf(root)).toBe(0o700);
+    expect(await modeOf(join(root, ADDRESS.slice(0, 2), ADDRESS))).toBe(0o700);
+    await blobs.close();
+  });
 
   it.each(["ENOSPC", "EROFS", "EIO"])(
     "is unavailable at %s, leaves nothing, and recovers by itself",

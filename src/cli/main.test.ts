@@ -259,17 +259,10 @@ describe("serve", () => {
     expect(submitted.status).toBe(202);
     await expect.poll(() => output.out, { timeout: 10_000 }).toContain('"event":"started"');
     child.kill("SIGTERM");
-    // It has heard the first one once it takes no more requests.
+    // It has heard the first one once it says that it drains.
     await expect
-      .poll(
-        () =>
-          fetch(`${url}/health/live`).then(
-            ({ status }) => status,
-            () => 0,
-          ),
-        { timeout: 10_000 },
-      )
-      .not.toBe(200);
+      .poll(() => fetch(`${url}/health/ready`).then(({ status }) => status), { timeout: 10_000 })
+      .toBe(503);
     child.kill("SIGTERM");
     expect((await ended).code).toBe(1);
   });

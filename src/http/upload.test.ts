@@ -251,6 +251,8 @@ describe("a form", () => {
       "that is cut short",
       "--b\r\nContent-Disposition: form-data; name=f; filename=a\r\nContent-Type: video/mp4\r\n\r\nab",
     ],
+    ["whose field is cut short", "--b\r\nContent-Disposition: form-data; name=text\r\n\r\na"],
+    ["that lacks its end", "--b\r\nContent-Disposition: form-data; name=text\r\n\r\na\r\n--b\r\n"],
     ["that is none", "hello"],
     ["that has no byte", ""],
     [

@@ -189,7 +189,6 @@ function readForm(
     let fieldBytes = 0;
     let storing: Promise<StoredFile | null> = Promise.resolve(null);
     let part: Readable | null = null;
-    let isEmpty = true;
     let stopped = false;
     // What is being stored has to end before it can be removed.
     const stop = (then: () => void) => {
@@ -230,17 +229,12 @@ function readForm(
     boy.on("partsLimit", () => refuse(malformed(`A multipart body may have ${door.limits.parts} parts.`)));
     boy.on("error", () => refuse(malformed("The multipart body can't be read.")));
     boy.on("finish", () => {
-      // Busboy takes no bytes at all for a form, and passes over parts without a name.
-      if (isEmpty) return refuse(malformed("The multipart body is empty."));
+      // Busboy finishes a body that broke off too, once it has said so.
+      if (stopped) return;
       if (partsOf(boy) > fields.length + (part === null ? 0 : 1)) return refuse(malformed(NAMELESS));
       storing.then((upload) => resolve({ fields, upload }), fail);
     });
-    feed.stream
-      .once("data", () => {
-        isEmpty = false;
-      })
-      .on("error", fail)
-      .pipe(boy);
+    feed.stream.on("error", fail).pipe(boy);
   });
 }
 

@@ -101,9 +101,6 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
       // In the order in which a submit is judged, so that both are refused for the same reason.
       const { rate, retryAfterSeconds } = rates.look(caller);
       if (retryAfterSeconds !== null) return refuse("rate-limited", undefined, retryAfterSeconds, rate);
-      const lateSeconds = await late(caller, request, policy);
-      if (lateSeconds !== null)
-        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), rate);
       const { position, active, waiting } = await store.read({
         get: "outlook",
         owner: caller.owner,
@@ -119,6 +116,9 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
       const { operations: all } = await store.read({ get: "counts" });
       const waitingInAll = Object.values(all).reduce((sum, { queued }) => sum + queued, 0);
       if (waitingInAll >= backlog) return refusalOf("backlog-full", caller, operation, room, rate);
+      const lateSeconds = await late(caller, request, policy);
+      if (lateSeconds !== null)
+        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), rate);
       const { remainingMs } = estimates.outlook(operation.name, position, request.delayMs);
       return {
         position,

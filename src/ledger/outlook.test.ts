@@ -165,7 +165,7 @@ describe("a preview", () => {
   it.each<[string, { backlog?: number }, Parameters<typeof callerOf>[1], Partial<SubmitRequest>, string]>([
     ["the quota", {}, { active: 1 }, {}, "over-quota"],
     ["the deadline", {}, {}, { startWithinMs: 1 }, "deadline-unattainable"],
-    ["the deadline before the quota", {}, { active: 1 }, { startWithinMs: 1 }, "deadline-unattainable"],
+    ["the quota before the deadline", {}, { active: 1 }, { startWithinMs: 1 }, "over-quota"],
     ["the server's backlog", { backlog: 2 }, {}, {}, "backlog-full"],
     ["the quota before the backlog", { backlog: 2 }, { active: 1 }, {}, "over-quota"],
   ])("is refused for %s as the submit then is", async (_why, settings, tier, more, type) => {

@@ -7,15 +7,15 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { loadConfig } from "./config.ts";
 import { startServer } from "./server.ts";
 
-async function start() {
+async function start(handler = "handler() {}", grace = "200ms") {
   const directory = await mkdtemp(join(tmpdir(), "coatcheck-server-"));
   onTestFinished(() => rm(directory, { recursive: true }));
   const operation = `{ name: "echo", path: "/echo", policy: {}, input: null, output: null, file: null }`;
   await writeFile(
     join(directory, "coatcheck.config.mjs"),
     `export default {
-      operations: [{ operation: ${operation}, handler() {} }],
-      port: 0, store: "memory:", shutdownGrace: "200ms", log: { level: "fatal" },
+      operations: [{ operation: ${operation}, ${handler} }],
+      port: 0, store: "memory:", shutdownGrace: "${grace}", log: { level: "fatal" },
       files: ${JSON.stringify(join(directory, "files"))},
     };`,
   );
@@ -26,6 +26,36 @@ async function start() {
 }
 
 describe("a server that is told to stop", () => {
+  it("is asked for its jobs until their attempts have ended, and takes no more", async () => {
+    // It pays no heed to its signal, and ends when the test says so.
+    const { url, close } = await start(
+      "handler: () => new Promise((resolve) => { globalThis.endWork = resolve; })",
+      "20s",
+    );
+    const post = () => fetch(`${url}/echo`, { method: "POST" });
+    const { statusUrl } = (await (await post()).json()) as { statusUrl: string };
+    const status = async () => ((await (await fetch(statusUrl)).json()) as { status: string }).status;
+    await expect.poll(status).toBe("processing");
+    const closed = close();
+    const ready = await fetch(`${url}/health/ready`);
+    expect([ready.status, await ready.json()]).toEqual([503, { status: "draining" }]);
+    expect((await fetch(`${url}/health/live`)).status).toBe(200);
+    const id = "0".repeat(22);
+    for (const refused of [await post(), await fetch(`${url}/jobs/${id}`, { method: "PUT" })]) {
+      expect(refused.status).toBe(503);
+      expect(refused.headers.get("retry-after")).toMatch(/^[1-9]/);
+      expect(await refused.json()).toMatchObject({
+        type: `${url}/problems/unavailable`,
+        detail: "The server is shutting down.",
+      });
+    }
+    expect(await status()).toBe("processing");
+    expect((await fetch(`${url}/jobs/${id}`, { method: "DELETE" })).status).toBe(404);
+    (globalThis as unknown as { endWork(): void }).endWork();
+    await closed;
+    await expect(fetch(url)).rejects.toThrow("fetch failed");
+  });
+
   it.each([
     ["brought nothing yet", ""],
     ["stopped in the middle of a request", "POST /echo HTTP/1.1\r\nHost: localhost\r\n"],
