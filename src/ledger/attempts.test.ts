@@ -220,14 +220,17 @@ describe.each(["memory", "sqlite"] as const)("attempts over the store %s", (kind
     expect((await idle).jobs).toEqual([]);
   });
 
-  it("a job that lost its worker is handed out alone", async () => {
+  it("the last try of a job that lost its workers is handed out alone", async () => {
     const job = await take();
     await opened.attempts.settle(job, { kind: "crashed", detail: "exit 137" });
+    opened.clock.pass(60_000);
+    const [again] = (await opened.claim(ECHO)).jobs;
+    await opened.attempts.settle(again as Job, { kind: "crashed", detail: "exit 137" });
     opened.clock.pass(60_000);
     const busy = { worker: "tester", slots: { echo: 1 }, limit: 1, running: 1, held: false };
     expect(await opened.attempts.claim(busy)).toMatchObject({ jobs: [], drain: true });
     const { jobs } = await opened.claim(ECHO);
-    expect(jobs).toMatchObject([{ id: job.id, attempt: 2, crashes: 1 }]);
+    expect(jobs).toMatchObject([{ id: job.id, attempt: 3, crashes: 2 }]);
     await opened.attempts.settle(jobs[0] as Job, COMPLETED);
   });
 });
