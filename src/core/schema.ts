@@ -50,7 +50,7 @@ export function compileSchema(schema: Schema, what: string): Checker {
   const json = standard === null ? (schema as JsonSchema) : jsonSchemaOf(standard, what);
   const closed = json === null ? null : (close(json) as JsonSchema);
   const strict = closed === null ? null : compile(closed, what, false);
-  const coercing = closed === null ? null : compile(closed, what, true);
+  let coercing: ValidateFunction | null = null;
   return {
     json: closed,
     check(value) {
@@ -65,7 +65,8 @@ export function compileSchema(schema: Schema, what: string): Checker {
     },
     coerce(value) {
       const copy = { ...value };
-      // Only its side effect is wanted; what is wrong is said by `check`.
+      // Made for those who send files alone. Only its side effect is wanted; what is wrong is said by `check`.
+      if (closed !== null) coercing ??= compile(closed, what, true);
       coercing?.(copy);
       return copy;
     },

@@ -71,6 +71,8 @@ export function createSweep(store: Store, blobs: Blobs | null, onError: (error: 
     collected = collected.then(collect).catch(onError);
   }, ORPHANS_EVERY_MS);
   sweeping.unref();
+  // A server that is killed again and again must get to it.
+  run().catch(onError);
   collecting.unref();
 
   return {

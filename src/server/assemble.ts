@@ -9,7 +9,7 @@ import type { FastifyPluginAsync } from "fastify";
 import type { Logger } from "pino";
 import type { Blobs } from "../blob/blobs.ts";
 import { openFileBlobs } from "../blob/file.ts";
-import { type Operations, readyOperations } from "../core/operations.ts";
+import type { Operations } from "../core/operations.ts";
 import { createAccess, type ReadyAccess } from "../http/access.ts";
 import { describe } from "../http/describe.ts";
 import { type HttpOptions, plugin } from "../http/plugin.ts";
@@ -44,16 +44,18 @@ export interface Parts {
 /** Opens everything. Rejects with `StoreUnusable` where the store must not be used. */
 export async function assemble(
   options: DeskOptions,
+  known: Operations,
   handlers: ReadonlyMap<string, Registered>,
 ): Promise<Parts> {
   const log =
     options.log === false ? createLog({ level: "silent" }) : (options.log ?? createLog({ level: "warn" }));
   const tiers = options.readyTiers ?? readTiers(options.tiers, options.limits);
   const access = options.access ?? accessOf(options, tiers);
-  const operations = readyOperations(
-    options.operations.map((operation) => {
-      const registered = handlers.get(operation.name);
-      return registered === undefined ? operation : asRegistered(operation, registered);
+  const operations: Operations = new Map(
+    [...known].map(([name, ready]) => {
+      const registered = handlers.get(name);
+      if (registered === undefined) return [name, ready];
+      return [name, { ...ready, operation: asRegistered(ready.operation, registered) }];
     }),
   );
   const { store, folder } = await openStore(options, log);

@@ -60,5 +60,8 @@ function sentenceOf(error: unknown, path: string): string {
     const which = / for (\S+)$/m.exec(message)?.[1] ?? path;
     return `This Node can't run ${which} as it is: use Node 22.18 or later, or write it in JavaScript.`;
   }
+  if (code === "ERR_REQUIRE_CYCLE_MODULE") {
+    return `${path} is not taken for an ES module: name it .mts, or set "type": "module" in the package.json beside it.`;
+  }
   return `${path} can't be loaded: ${message.split("\n", 1)[0]?.replace(/\.?$/, ".")}`;
 }

@@ -97,7 +97,7 @@ export function createDesk(options: DeskOptions): {
     if (closing !== null) return Promise.reject(new Error("The desk is closed."));
     // What failed is tried again when next asked: the store may be usable by then.
     opening ??= import("./assemble.ts")
-      .then(({ assemble }) => assemble(options, handlers))
+      .then(({ assemble }) => assemble(options, known, handlers))
       .catch((error) => {
         opening = null;
         throw error;

@@ -10,11 +10,11 @@ import { startServer } from "./server.ts";
 async function start(handler = "handler() {}", grace = "200ms") {
   const directory = await mkdtemp(join(tmpdir(), "coatcheck-server-"));
   onTestFinished(() => rm(directory, { recursive: true }));
-  const operation = `{ name: "echo", path: "/echo", policy: {}, input: null, output: null, file: null }`;
   await writeFile(
     join(directory, "coatcheck.config.mjs"),
-    `export default {
-      operations: [{ operation: ${operation}, ${handler} }],
+    `import { defineOperation } from ${JSON.stringify(new URL("../core/operation.ts", import.meta.url).href)};
+    export default {
+      operations: [{ operation: defineOperation({ name: "echo", path: "/echo" }), ${handler} }],
       port: 0, store: "memory:", shutdownGrace: "${grace}", log: { level: "fatal" },
       files: ${JSON.stringify(join(directory, "files"))},
     };`,

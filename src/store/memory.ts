@@ -61,8 +61,8 @@ export function openMemory({ clock = createClock() }: { clock?: Clock } = {}): S
     name: "memory",
     async write<W extends Write>(write: W) {
       if (closed) throw new StoreUnavailable("The store is closed.");
-      const written = commit(() => apply(book, write, clock.moment()));
       if (write.do === "withdraw") answer(standing.end(Number.NEGATIVE_INFINITY, write.worker));
+      const written = commit(() => apply(book, write, clock.moment()));
       if (!standing.waits(write, written, clock.moment().now)) return written as WrittenOf<W>;
       const number = standing.add(write as ClaimWrite, clock.moment().now);
       return await new Promise<WrittenOf<W>>((resolve) => {

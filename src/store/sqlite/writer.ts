@@ -196,6 +196,10 @@ function serveFrom(db: Database): void {
     if (request.writes.length > 0) {
       try {
         const writes = request.writes.map((write) => unflattenWrite(write, policies));
+        // A worker that wants no more must not be given what it gives back in the same batch.
+        const withdrawn = writes.filter((write) => write.do === "withdraw");
+        const ended = withdrawn.flatMap(({ worker }) => standing.end(Number.NEGATIVE_INFINITY, worker));
+        late = [...late, ...ended];
         const written = transact(() => {
           const all = writes.map((write) => apply(book, write, clock.moment()));
           // A claim that would wait looks again: what stood behind it may have made work.
@@ -212,9 +216,8 @@ function serveFrom(db: Database): void {
           if (!standing.waits(write, one, now)) return flattenWritten(one, outgoing);
           return ["waits", standing.add(write as ClaimWrite, now)] satisfies Waits;
         });
-        for (const write of writes) {
-          if (write.do === "withdraw")
-            late = [...late, ...standing.end(Number.NEGATIVE_INFINITY, write.worker)];
+        for (const { worker } of withdrawn) {
+          late = [...late, ...standing.end(Number.NEGATIVE_INFINITY, worker)];
         }
       } catch (error) {
         const broken = breakage(error);
