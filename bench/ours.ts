@@ -178,6 +178,7 @@ import { defineOperation } from ${JSON.stringify(library)};
 const empty = defineOperation({
   name: "empty",
   path: "/operations/empty",
+  backlog: 1_000_000_000,
   input: {
     type: "object",
     properties: { text: { type: "string" } },
