@@ -128,6 +128,8 @@ async function work(dataDir: string, jobs: number, mostMs: number): Promise<numb
   const desk = coatcheck({ operations: [empty], store: `sqlite:${databaseIn(dataDir)}`, log: false });
   desk.handle(empty, () => ({}), { concurrency: 100 });
   let settled = 0;
+  // Opened first: what it takes to open a large store is no part of this.
+  await desk.ready();
   const isDone = new Promise<void>((resolve) => {
     if (mostMs !== Number.POSITIVE_INFINITY) setTimeout(resolve, mostMs);
     void desk.listen(({ kind, status }) => {
@@ -137,7 +139,6 @@ async function work(dataDir: string, jobs: number, mostMs: number): Promise<numb
       if (settled === jobs) resolve();
     });
   });
-  await desk.ready();
   const begin = performance.now();
   await desk.work();
   await isDone;
