@@ -60,6 +60,7 @@ describe("openFileBlobs", () => {
   const modeOf = async (path: string) => (await stat(path)).mode & 0o777;
   const place = { address: ADDRESS, part: 1, name: "a.txt" };
 
+  // Windows has no such modes.
   it.skipIf(process.platform === "win32")("lets no other user of the machine in", async () => {
     const root = join(folder, "data", "files");
     const blobs = await openFileBlobs(root);

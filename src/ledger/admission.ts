@@ -1,5 +1,5 @@
-// The judgement before anything is written: rate, then the deadline. Quota and backlog are counted by the store inside
-// the transaction that accepts, where the count can't be out of date.
+// The judgement around the write. The rate comes before it. Quota and backlog are counted by the store inside the
+// transaction that accepts, where the count can't be out of date; there a deadline that can't be kept is refused last.
 
 import type { Caller, RateState, Refused, SubmitRequest } from "../core/jobs.ts";
 import type { Operation } from "../core/operation.ts";

@@ -281,6 +281,7 @@ describe.each(["thread", "process"] as const)("a handler in a %s", (isolate) => 
   });
 });
 
+// Windows has no process groups to end.
 describe.skipIf(process.platform === "win32")("a process", () => {
   it("takes the programs that it started with it when it is killed", async () => {
     const { run, end, when, cancel } = await work("process", { grace: 0 });

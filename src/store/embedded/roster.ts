@@ -33,7 +33,7 @@ interface Priority {
 interface Waiting {
   /** Highest priority first. */
   readonly priorities: Priority[];
-  /** Jobs that lost a worker: each is tried again alone. */
+  /** Jobs that lost a worker: they are tried again one at a time. */
   readonly suspects: Line;
 }
 
@@ -98,7 +98,7 @@ export class Roster {
     return 0;
   }
 
-  /** A job that lost a worker, to be run alone; 0 for none. */
+  /** The job that lost a worker whose turn is next; 0 for none. */
   suspect(operation: string): number {
     const desk = this.#desks.get(operation);
     if (desk === undefined || desk.paused) return 0;
