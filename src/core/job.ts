@@ -48,7 +48,7 @@ export interface Job {
   readonly trace: string | null;
 
   readonly status: Status;
-  /** Rises with every change; the ETag. */
+  /** Rises with every change that can be seen, which a renewed lease and a checkpoint are not; the ETag. */
   readonly revision: number;
   /** The number of the last attempt, 0 before the first. It is the fence. */
   readonly attempt: number;

@@ -181,13 +181,12 @@ function claim(job: Job, worker: string, { now }: Moment): Decision {
 function heartbeat(job: Job, beat: Extract<Command, { do: "heartbeat" }>, { now }: Moment): Decision {
   const progress = beat.progress === undefined ? job.progress : beat.progress;
   const message = beat.message === undefined ? job.message : beat.message;
-  const seen = progress !== job.progress || message !== job.message;
-  return change(job, now, seen ? ["progress"] : [], {
-    leaseUntil: now + job.policy.leaseMs,
-    progress,
-    message,
-    checkpoint: beat.checkpoint ?? job.checkpoint,
-  });
+  const leaseUntil = now + job.policy.leaseMs;
+  const checkpoint = beat.checkpoint ?? job.checkpoint;
+  // Whoever looks sees no change in a renewal: neither the revision nor the time of the last change tells of it.
+  if (progress === job.progress && message === job.message)
+    return { job: { ...job, leaseUntil, checkpoint }, events: [] };
+  return change(job, now, ["progress"], { leaseUntil, progress, message, checkpoint });
 }
 
 function settle(job: Job, outcome: AttemptOutcome, moment: Moment): Decision {

@@ -150,7 +150,7 @@ export class Book {
     const { job, events } = decision;
     if (job !== row.job) {
       const after: Row = { ...row, job };
-      this.rows.update(after);
+      this.rows.update(after, row.job.revision);
       this.roster.move(row.job, job, moment.now);
       this.#changes.push({ before: row, after });
       this.#emit(job, events);

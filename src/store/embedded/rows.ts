@@ -20,7 +20,8 @@ export interface Rows {
   readonly size: number;
   get(row: number): Row | null;
   insert(row: Row): void;
-  update(row: Row): void;
+  /** `revision`: the one that it had before; at any other nothing may be written. */
+  update(row: Row, revision: number): void;
   remove(row: number): void;
   /** The rows that match, newest first. */
   list(filter: ListFilter): readonly Row[];

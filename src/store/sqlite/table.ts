@@ -58,7 +58,7 @@ export class Table implements Rows {
     this.#insert = db.prepare(`INSERT INTO jobs (${all.join(", ")}) VALUES (${places(all)})`);
     // The revision is checked in the statement that writes: no decision on a stale row has any effect.
     const set = (columns: readonly string[]) => columns.map((column) => `${column} = ?`).join(", ");
-    this.#update = db.prepare(`UPDATE jobs SET ${set(CURRENT)} WHERE row = ? AND revision = ? - 1`);
+    this.#update = db.prepare(`UPDATE jobs SET ${set(CURRENT)} WHERE row = ? AND revision = ?`);
     this.#empty = db.prepare("UPDATE jobs SET input = NULL, upload = NULL, trace = NULL WHERE row = ?");
     this.#remove = db.prepare("DELETE FROM jobs WHERE row = ?");
     this.#input = db.prepare<Column[]>("SELECT input FROM inputs WHERE row = ?").pluck();
@@ -137,10 +137,10 @@ export class Table implements Rows {
     this.#hot.set(row);
   }
 
-  update(row: Row): void {
+  update(row: Row, revision: number): void {
     const { job } = row;
-    const { changes } = this.#update.run(...current(job), job.row, job.revision);
-    if (changes !== 1) throw new Error(`Row ${job.row} is not at revision ${job.revision - 1}.`);
+    const { changes } = this.#update.run(...current(job), job.row, revision);
+    if (changes !== 1) throw new Error(`Row ${job.row} is not at revision ${revision}.`);
     if (job.goneAt !== null) {
       this.#empty.run(job.row);
       this.#removeInput.run(job.row);
