@@ -89,7 +89,7 @@ class MapRows implements Rows {
   readonly #rows = new Map<number, Row>();
   readonly #durations: Record<string, Durations> = {};
   readonly #paused = new Set<string>();
-  readonly #secret = randomBytes(32).toString("hex");
+  #secret = randomBytes(32).toString("hex");
   #events: Event[] = [];
 
   get size(): number {
@@ -115,6 +115,12 @@ class MapRows implements Rows {
     }
     return found;
   }
+  after(row: number, limit: number): readonly Row[] {
+    return [...this.#rows.values()]
+      .filter(({ job }) => job.row > row)
+      .sort((a, b) => a.job.row - b.job.row)
+      .slice(0, limit);
+  }
   append(events: readonly Event[]): void {
     this.#events.push(...events);
   }
@@ -128,6 +134,9 @@ class MapRows implements Rows {
   }
   secret(): string {
     return this.#secret;
+  }
+  keepSecret(secret: string): void {
+    this.#secret = secret;
   }
   durations(): Readonly<Record<string, Durations>> {
     return this.#durations;

@@ -109,6 +109,35 @@ export interface PauseWrite {
   readonly paused: boolean;
 }
 
+/** A job with all that it is found by: what a store keeps of it, and what another one takes over. */
+export interface StoredJob {
+  readonly job: Job;
+  /** Digest of (owner, id). */
+  readonly address: Digest;
+  readonly key: Digest | null;
+  readonly fingerprint: Digest | null;
+  readonly reach: "life" | "live" | null;
+  readonly idFingerprint: Digest | null;
+}
+
+/**
+ * Takes over what another store kept: the same rows, the same sequences. What was taken over before is left alone, so a
+ * move that was interrupted goes on. Refused as `not-empty` where a row or an event is there that is not the same.
+ */
+export interface RestoreWrite {
+  readonly do: "restore";
+  /** In the order of their rows, which may have gaps. */
+  readonly jobs: readonly StoredJob[];
+  /** In the order of their sequence, gapless, the first next to the last that is there (or any, in an empty feed). */
+  readonly events: readonly Event[];
+  /** With the last part: the store's own facts. */
+  readonly facts?: {
+    readonly secret: string;
+    readonly durations: Readonly<Record<string, Durations>>;
+    readonly paused: readonly string[];
+  };
+}
+
 export type Write =
   | SubmitWrite
   | ClaimWrite
@@ -118,7 +147,8 @@ export type Write =
   | CancelWrite
   | SweepWrite
   | LearnWrite
-  | PauseWrite;
+  | PauseWrite
+  | RestoreWrite;
 
 /** Why a queued job waits. */
 export type WaitingFor = "turn" | "quota" | "retry" | "delay" | "no-worker" | "paused";
@@ -162,7 +192,7 @@ export type Written =
       readonly more: boolean;
     }
   | { readonly did: "nothing" }
-  | { readonly refused: Refusal | SubmitRefusal; readonly job?: Job };
+  | { readonly refused: Refusal | SubmitRefusal | "not-empty"; readonly job?: Job };
 
 /** What a write of each kind can be answered with. */
 export type WrittenOf<W extends Write> =
@@ -173,7 +203,7 @@ export type WrittenOf<W extends Write> =
         ? Extract<Written, { did: "claim" }>
         : W extends SweepWrite
           ? Extract<Written, { did: "sweep" }>
-          : W extends LearnWrite | PauseWrite | WithdrawWrite
+          : W extends LearnWrite | PauseWrite | WithdrawWrite | RestoreWrite
             ? Extract<Written, { did: "nothing" }>
             : W extends CancelWrite
               ? Extract<Written, { did: "cancel" }>
@@ -217,7 +247,11 @@ export type Query =
   /** Events after `seq`, oldest first. */
   | { readonly get: "events"; readonly after: number; readonly limit: number }
   /** Which of these addresses have a job that may have files. */
-  | { readonly get: "alive"; readonly addresses: readonly Digest[] };
+  | { readonly get: "alive"; readonly addresses: readonly Digest[] }
+  /** All that is kept of the jobs after this row, tombstones too, in the order of their rows: for another store to take over. */
+  | { readonly get: "stored"; readonly afterRow: number; readonly limit: number }
+  /** Operations that are held back. */
+  | { readonly get: "paused" };
 
 export type Answer<Q extends Query> = Q extends { get: "job" }
   ? Sight | null
@@ -235,7 +269,11 @@ export type Answer<Q extends Query> = Q extends { get: "job" }
               ? string
               : Q extends { get: "events" }
                 ? readonly Event[]
-                : readonly boolean[];
+                : Q extends { get: "stored" }
+                  ? readonly StoredJob[]
+                  : Q extends { get: "paused" }
+                    ? readonly string[]
+                    : readonly boolean[];
 
 /** Called with the events of each commit, in order, once it is durable; those of other processes too. */
 export type Listener = (events: readonly Event[]) => void;

@@ -45,6 +45,10 @@ export function answer(book: Book, query: Query, { now }: Moment): Answer<Query>
       return book.rows.durations();
     case "events":
       return book.rows.eventsAfter(query.after, query.limit);
+    case "stored":
+      return book.rows.after(query.afterRow, query.limit);
+    case "paused":
+      return book.rows.paused();
     case "alive":
       return query.addresses.map((address) => {
         const row = book.find(address);

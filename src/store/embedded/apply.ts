@@ -6,6 +6,7 @@ import type { HeartbeatWrite, SettleWrite, Write, Written } from "../store.ts";
 import { accept } from "./accept.ts";
 import type { Book } from "./book.ts";
 import { claim } from "./claim.ts";
+import { restore } from "./restore.ts";
 import { sweep } from "./sweep.ts";
 
 /** Applies one write of a batch. */
@@ -42,8 +43,9 @@ export function apply(book: Book, write: Write, moment: Moment): Written {
     }
     case "pause":
       book.pause(write.operation, write.paused);
-
       return NOTHING;
+    case "restore":
+      return restore(book, write, moment);
   }
 }
 

@@ -33,6 +33,7 @@ export class Book {
   #changes: Change[] = [];
   #events: Event[] = [];
   #rowBefore = 0;
+  #seqBefore = 0;
   #hasPaused = false;
 
   constructor(rows: Rows, next: { readonly row: number; readonly seq: number }) {
@@ -84,6 +85,7 @@ export class Book {
     this.#changes = [];
     this.#events = [];
     this.#rowBefore = this.#nextRow;
+    this.#seqBefore = this.#nextSeq;
     this.#hasPaused = false;
   }
 
@@ -95,7 +97,7 @@ export class Book {
 
   rollback(now: number): void {
     for (const { before, after } of this.#changes.reverse()) this.#index(after, before, now);
-    this.#nextSeq -= this.#events.length;
+    this.#nextSeq = this.#seqBefore;
     this.#nextRow = this.#rowBefore;
     this.#changes = [];
     this.#events = [];
@@ -105,6 +107,11 @@ export class Book {
   /** The row that a new job gets. */
   get nextRow(): number {
     return this.#nextRow;
+  }
+
+  /** The sequence that the next event gets. */
+  get nextSeq(): number {
+    return this.#nextSeq;
   }
 
   /** Whether leases are held here, to be renewed. */
@@ -128,6 +135,21 @@ export class Book {
     this.#changes.push({ before: null, after: row });
     this.#emit(row.job, decision.events);
     return row.job;
+  }
+
+  /** Takes over a row of another store; part of a batch. */
+  restore(row: Row, now: number): void {
+    this.rows.insert(row);
+    this.rows.update(row, row.job.revision);
+    this.#index(null, row, now);
+    this.#changes.push({ before: null, after: row });
+    this.#nextRow = Math.max(this.#nextRow, row.job.row + 1);
+  }
+
+  /** Takes over events of another store, next to those that are there; part of a batch. */
+  restoreEvents(events: readonly Event[]): void {
+    this.rows.append(events);
+    this.#nextSeq = (events.at(-1) as Event).seq + 1;
   }
 
   /** Removes a row for good; part of a batch. */

@@ -2,19 +2,10 @@
 
 import type { Durations } from "../../core/durations.ts";
 import type { Event } from "../../core/event.ts";
-import type { Job } from "../../core/job.ts";
-import type { Digest, ListFilter } from "../store.ts";
+import type { ListFilter, StoredJob } from "../store.ts";
 
-/** A job with what it is found by. */
-export interface Row {
-  readonly job: Job;
-  /** Digest of (owner, id). */
-  readonly address: Digest;
-  readonly key: Digest | null;
-  readonly fingerprint: Digest | null;
-  readonly reach: "life" | "live" | null;
-  readonly idFingerprint: Digest | null;
-}
+/** A row is a stored job. */
+export type Row = StoredJob;
 
 export interface Rows {
   readonly size: number;
@@ -23,6 +14,8 @@ export interface Rows {
   /** `revision`: the one that it had before; at any other nothing may be written. */
   update(row: Row, revision: number): void;
   remove(row: number): void;
+  /** The rows after this one, in order. */
+  after(row: number, limit: number): readonly Row[];
   /** The rows that match, newest first. */
   list(filter: ListFilter): readonly Row[];
   append(events: readonly Event[]): void;
@@ -32,6 +25,7 @@ export interface Rows {
   forgetEvents(before: number): void;
   /** 32 random bytes in hex, made with the store. */
   secret(): string;
+  keepSecret(secret: string): void;
   durations(): Readonly<Record<string, Durations>>;
   keepDurations(operation: string, durations: Durations): void;
   paused(): readonly string[];

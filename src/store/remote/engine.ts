@@ -39,10 +39,10 @@ export interface Engine {
   /** The sequence of the last event in the feed that is committed; 0 where there is none. */
   lastSeq(): Promise<number>;
   /**
-   * Calls `hear` whenever somebody (this process too) may have committed, and `hear` reads the feed. Where the engine can't tell (a
-   * pooler between), it calls it every so often.
+   * Calls `hear` whenever somebody (this process too) may have committed, with the sequence of the feed's last event where that is
+   * known; `hear` reads the feed. Where the engine can't tell (a pooler between), it calls it every so often.
    */
-  listen(hear: () => void): void;
+  listen(hear: (seq?: number) => void): void;
   /** Ends all connections, after what is under way. Idempotent. */
   close(): Promise<void>;
 }

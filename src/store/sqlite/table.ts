@@ -155,6 +155,11 @@ export class Table implements Rows {
     if (this.#size !== null) this.#size--;
   }
 
+  after(row: number, limit: number): readonly Row[] {
+    const rows = this.#db.prepare("SELECT row FROM jobs WHERE row > ? ORDER BY row LIMIT ?").pluck();
+    return (rows.all(row, limit) as number[]).map((each) => this.get(each)).filter((each) => each !== null);
+  }
+
   list(filter: ListFilter): readonly Row[] {
     return listRows(this.#db, filter)
       .map((row) => this.get(row))
@@ -184,6 +189,10 @@ export class Table implements Rows {
     const [, value] = (this.#facts.all("secret") as [string, string][])[0] ?? [];
     if (value === undefined) throw new Error("The store has no secret.");
     return value;
+  }
+
+  keepSecret(secret: string): void {
+    this.#keepFact.run("secret", secret);
   }
 
   durations(): Readonly<Record<string, Durations>> {
