@@ -89,6 +89,7 @@ class MapRows implements Rows {
   readonly #rows = new Map<number, Row>();
   readonly #durations: Record<string, Durations> = {};
   readonly #paused = new Set<string>();
+  readonly #kept = new Map<string, string>();
   #secret = randomBytes(32).toString("hex");
   #events: Event[] = [];
 
@@ -143,6 +144,15 @@ class MapRows implements Rows {
   }
   keepDurations(operation: string, durations: Durations): void {
     this.#durations[operation] = durations;
+  }
+  kept(prefix: string): Readonly<Record<string, string>> {
+    return Object.fromEntries(
+      [...this.#kept].filter(([name]) => name.startsWith(prefix)).sort(([a], [b]) => (a < b ? -1 : 1)),
+    );
+  }
+  keep(name: string, value: string | null): void {
+    if (value === null) this.#kept.delete(name);
+    else this.#kept.set(name, value);
   }
   paused(): readonly string[] {
     return [...this.#paused];

@@ -43,6 +43,7 @@ async function live(store: Store): Promise<Desk> {
   await desk.job({ owner: "other" });
   expect(await desk.get(retried)).toMatchObject({ status: "queued", failures: 1 });
   await store.write({ do: "pause", operation: "held", paused: true });
+  await store.write({ do: "keep", name: "note/1", value: "one" });
   return desk;
 }
 
@@ -60,7 +61,16 @@ async function everything(store: Store) {
   const events = await store.read({ get: "events", after: 0, limit: 100_000 });
   const secret = await store.read({ get: "secret" });
   const paused = await store.read({ get: "paused" });
-  return { stored, positions, events, secret, paused, durations: await store.read({ get: "durations" }) };
+  const kept = await store.read({ get: "kept", prefix: "" });
+  return {
+    stored,
+    positions,
+    events,
+    secret,
+    paused,
+    kept,
+    durations: await store.read({ get: "durations" }),
+  };
 }
 
 describe("a move", () => {

@@ -48,12 +48,13 @@ export async function moveStore(
     throw new MoveRefused(
       "The source was written meanwhile: stop its servers and workers, empty the destination, and begin anew.",
     );
-  const [secret, durations, paused] = await Promise.all([
+  const [secret, durations, paused, kept] = await Promise.all([
     from.read({ get: "secret" }),
     from.read({ get: "durations" }),
     from.read({ get: "paused" }),
+    from.read({ get: "kept", prefix: "" }),
   ]);
-  await to.write({ do: "restore", jobs: [], events: [], facts: { secret, durations, paused } });
+  await to.write({ do: "restore", jobs: [], events: [], facts: { secret, durations, paused, kept } });
   return { jobs: moved };
 }
 

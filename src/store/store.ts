@@ -135,7 +135,20 @@ export interface RestoreWrite {
     readonly secret: string;
     readonly durations: Readonly<Record<string, Durations>>;
     readonly paused: readonly string[];
+    /** What `keep` kept. */
+    readonly kept: Readonly<Record<string, string>>;
   };
+}
+
+/**
+ * Keeps a small text under a name, or forgets it: what the house must remember besides its jobs, such as where webhooks go. Names
+ * begin with a word and a slash that say whose they are, such as `endpoint/`.
+ */
+export interface KeepWrite {
+  readonly do: "keep";
+  readonly name: string;
+  /** Null forgets it. */
+  readonly value: string | null;
 }
 
 export type Write =
@@ -148,6 +161,7 @@ export type Write =
   | SweepWrite
   | LearnWrite
   | PauseWrite
+  | KeepWrite
   | RestoreWrite;
 
 /** Why a queued job waits. */
@@ -203,7 +217,7 @@ export type WrittenOf<W extends Write> =
         ? Extract<Written, { did: "claim" }>
         : W extends SweepWrite
           ? Extract<Written, { did: "sweep" }>
-          : W extends LearnWrite | PauseWrite | WithdrawWrite | RestoreWrite
+          : W extends LearnWrite | PauseWrite | WithdrawWrite | KeepWrite | RestoreWrite
             ? Extract<Written, { did: "nothing" }>
             : W extends CancelWrite
               ? Extract<Written, { did: "cancel" }>
@@ -251,7 +265,9 @@ export type Query =
   /** All that is kept of the jobs after this row, tombstones too, in the order of their rows: for another store to take over. */
   | { readonly get: "stored"; readonly afterRow: number; readonly limit: number }
   /** Operations that are held back. */
-  | { readonly get: "paused" };
+  | { readonly get: "paused" }
+  /** What was kept under names that begin so, in the order of the names (by UTF-16 code units). */
+  | { readonly get: "kept"; readonly prefix: string };
 
 export type Answer<Q extends Query> = Q extends { get: "job" }
   ? Sight | null
@@ -273,7 +289,9 @@ export type Answer<Q extends Query> = Q extends { get: "job" }
                   ? readonly StoredJob[]
                   : Q extends { get: "paused" }
                     ? readonly string[]
-                    : readonly boolean[];
+                    : Q extends { get: "kept" }
+                      ? Readonly<Record<string, string>>
+                      : readonly boolean[];
 
 /** Called with the events of each commit, in order, once it is durable; those of other processes too. */
 export type Listener = (events: readonly Event[]) => void;

@@ -49,6 +49,8 @@ export function answer(book: Book, query: Query, { now }: Moment): Answer<Query>
       return book.rows.after(query.afterRow, query.limit);
     case "paused":
       return book.rows.paused();
+    case "kept":
+      return book.rows.kept(query.prefix);
     case "alive":
       return query.addresses.map((address) => {
         const row = book.find(address);

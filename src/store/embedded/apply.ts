@@ -44,6 +44,9 @@ export function apply(book: Book, write: Write, moment: Moment): Written {
     case "pause":
       book.pause(write.operation, write.paused);
       return NOTHING;
+    case "keep":
+      book.rows.keep(write.name, write.value);
+      return NOTHING;
     case "restore":
       return restore(book, write, moment);
   }

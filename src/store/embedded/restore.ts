@@ -27,6 +27,7 @@ export function restore(book: Book, write: RestoreWrite, moment: Moment): Writte
     for (const [operation, durations] of Object.entries(write.facts.durations))
       book.rows.keepDurations(operation, durations);
     for (const operation of write.facts.paused) book.pause(operation, true);
+    for (const [name, value] of Object.entries(write.facts.kept)) book.rows.keep(name, value);
     book.resume();
   }
   return { did: "nothing" };

@@ -28,6 +28,8 @@ export interface Rows {
   keepSecret(secret: string): void;
   durations(): Readonly<Record<string, Durations>>;
   keepDurations(operation: string, durations: Durations): void;
+  kept(prefix: string): Readonly<Record<string, string>>;
+  keep(name: string, value: string | null): void;
   paused(): readonly string[];
   keepPaused(operation: string, paused: boolean): void;
 }

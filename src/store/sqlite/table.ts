@@ -205,6 +205,16 @@ export class Table implements Rows {
     this.#keepFact.run(`durations:${operation}`, JSON.stringify(durations));
   }
 
+  kept(prefix: string): Readonly<Record<string, string>> {
+    const all = this.#factsOf("kept:").filter(([name]) => name.startsWith(prefix));
+    return Object.fromEntries(all.sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  keep(name: string, value: string | null): void {
+    if (value === null) this.#removeFact.run(`kept:${name}`);
+    else this.#keepFact.run(`kept:${name}`, value);
+  }
+
   paused(): readonly string[] {
     return this.#factsOf("paused:").map(([name]) => name);
   }
