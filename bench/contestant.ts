@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { startTied } from "../test/process.ts";
-import { type ProvidedServer, provideRedis } from "../test/servers.ts";
+import { type ProvidedServer, providePostgres, provideRedis } from "../test/servers.ts";
 
 /** A server under test. */
 export interface RunningServer {
@@ -110,22 +110,36 @@ export async function startPeer(name: string, ...values: readonly string[]): Pro
 
 /** Starts a peer that keeps its jobs in Redis: a fresh one, that keeps nothing on disk, which is its fastest. */
 export async function startPeerOnRedis(name: string, ...values: readonly string[]): Promise<RunningServer> {
-  const redis = await freshRedis();
-  const peer = await startPeer(name, redis.url, randomUUID(), ...values).catch(async (error: unknown) => {
-    await redis.stop();
+  return await startOn(freshRedis(), (url) => startPeer(name, url, randomUUID(), ...values));
+}
+
+/** Starts a server beside the one that keeps its data, and stops both together. */
+export async function startOn<Server extends RunningServer>(
+  providing: Promise<ProvidedServer>,
+  start: (url: string) => Promise<Server>,
+): Promise<Server> {
+  const kept = await providing;
+  const server = await start(kept.url).catch(async (error: unknown) => {
+    await kept.stop();
     throw error;
   });
   return {
-    ...peer,
+    ...server,
     async stop() {
-      await peer.stop();
-      await redis.stop();
+      await server.stop();
+      await kept.stop();
     },
   };
 }
 
-export function freshRedis(): Promise<ProvidedServer> {
-  return provideRedis({ own: true, appendonly: false });
+/** A Redis of its own; with `appendonly` every write is synced before it is answered, as Coatcheck asks for. */
+export function freshRedis({ appendonly = false } = {}): Promise<ProvidedServer> {
+  return provideRedis({ own: true, appendonly });
+}
+
+/** A PostgreSQL of its own, with the settings that it comes with. */
+export function freshPostgres(): Promise<ProvidedServer> {
+  return providePostgres({ own: true });
 }
 
 /** Runs one exported function of a module beside this one in a process of its own, and gives what it resolves with. */

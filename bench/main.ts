@@ -9,12 +9,25 @@ import { drain } from "./scenarios/drain.ts";
 import { growth } from "./scenarios/growth.ts";
 import { latency } from "./scenarios/latency.ts";
 import { poll } from "./scenarios/poll.ts";
+import { postgres } from "./scenarios/postgres.ts";
+import { redis } from "./scenarios/redis.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
 import { submit } from "./scenarios/submit.ts";
 import { sustained } from "./scenarios/sustained.ts";
+import { wake } from "./scenarios/wake.ts";
 import { circumstances, describe, type Row, writeResults } from "./table.ts";
 
-const scenarios: Readonly<Record<string, Scenario>> = { submit, poll, latency, drain, sustained, growth };
+const scenarios: Readonly<Record<string, Scenario>> = {
+  submit,
+  poll,
+  latency,
+  drain,
+  sustained,
+  growth,
+  postgres,
+  redis,
+  wake,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,11 +1,14 @@
 // Our side of the bench: all that touches Coatcheck is here. The server runs from dist/ by plain node, as users run it;
 // what runs in process (drainOurs, claimOurs, fillStore) is called by child.ts, also on dist/.
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { cp, mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
+import type { Job } from "../src/core/job.ts";
+import type { Store, StoredJob } from "../src/store/store.ts";
 import { freePort, startTied } from "../test/process.ts";
 import { type RunningServer, runInChild } from "./contestant.ts";
 
@@ -19,6 +22,8 @@ export interface OurOptions {
   readonly work: boolean;
   /** A data directory of `storeOf`, which is the server's from here on and removed with it. */
   readonly dataDir: string;
+  /** A PostgreSQL's or Redis's URL; default the SQLite file in `dataDir`. */
+  readonly store?: string;
 }
 
 export function oursIsBuilt(): boolean {
@@ -26,11 +31,28 @@ export function oursIsBuilt(): boolean {
 }
 
 /** Starts our server on a free port, ready to answer. */
-export async function startOurs({ work, dataDir }: OurOptions): Promise<OurServer> {
+export async function startOurs({ work, dataDir, store }: OurOptions): Promise<OurServer> {
   const port = await freePort();
-  const config = join(dataDir, "bench.config.mjs");
-  await writeFile(config, configuration(work));
-  const server = startTied([process.execPath, main, "serve", "--config", config], {
+  const config = await writeConfiguration(dataDir, work);
+  const role = work ? [] : ["--no-work"];
+  const started = await startCommand(["serve", "--config", config, ...role], dataDir, port, store);
+  return { ...started, completed: () => countCompleted(dataDir) };
+}
+
+/** Starts a worker on a store that a server of `startOurs` uses. */
+export async function startOurWorker({ dataDir, store }: Omit<OurOptions, "work">): Promise<RunningServer> {
+  const port = await freePort();
+  const config = await writeConfiguration(dataDir, true);
+  return await startCommand(["work", "--config", config, "--health-port", `${port}`], dataDir, port, store);
+}
+
+async function startCommand(
+  command: readonly string[],
+  dataDir: string,
+  port: number,
+  store = sqliteIn(dataDir),
+): Promise<RunningServer> {
+  const server = startTied([process.execPath, main, ...command], {
     directory: dataDir,
     // Its log, a line per transition of a job, is written all the same.
     quiet: true,
@@ -38,7 +60,7 @@ export async function startOurs({ work, dataDir }: OurOptions): Promise<OurServe
       NODE_ENV: "production",
       HOST: "127.0.0.1",
       PORT: `${port}`,
-      COATCHECK_STORE: `sqlite:${databaseIn(dataDir)}`,
+      COATCHECK_STORE: store,
       COATCHECK_FILES: join(dataDir, "files"),
     },
   });
@@ -57,7 +79,7 @@ export async function startOurs({ work, dataDir }: OurOptions): Promise<OurServe
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  return { url, pid: server.pid, completed: () => countCompleted(dataDir), stop: () => server.stop() };
+  return { url, pid: server.pid, stop: () => server.stop() };
 }
 
 /**
@@ -68,18 +90,16 @@ export async function storeOf(jobs: number, directory: string): Promise<string> 
   const template = join(directory, `template-${jobs}`);
   if (!existsSync(template)) {
     await mkdir(template);
-    if (jobs > 0) await runInChild("./ours.ts", "fillStore", template, jobs);
+    if (jobs > 0) await runInChild("./ours.ts", "fillStore", sqliteIn(template), jobs);
   }
   const copy = await mkdtemp(join(directory, "data-"));
   await cp(template, copy, { recursive: true });
   return copy;
 }
 
-/** Fills the store in `dataDir` with `jobs` queued jobs of `empty`, each with a random key. */
-export async function fillStore(dataDir: string, jobs: number): Promise<void> {
-  const { openSqlite } =
-    await built<typeof import("../src/store/sqlite/sqlite.ts")>("store/sqlite/sqlite.js");
-  const store = await openSqlite({ file: databaseIn(dataDir) });
+/** Fills a store with `jobs` queued jobs of `empty`, each with a random key. */
+export async function fillStore(url: string, jobs: number): Promise<void> {
+  const store = await openStore(url);
   const { policy } = await emptyOperation();
   const input = JSON.stringify({ text: "x".repeat(189) });
   const batch = 2_000;
@@ -110,23 +130,60 @@ export async function fillStore(dataDir: string, jobs: number): Promise<void> {
 }
 
 /**
- * In process, on the store in `dataDir`, which holds `jobs` queued jobs: settles all of them, a hundred at once, by a
- * handler that does nothing. Gives jobs per second, from the first claim to the last durable settle.
+ * In process, on a store which holds `jobs` queued jobs: settles all of them, `concurrency` at once, by a handler that
+ * does nothing. Gives jobs per second, from the first claim to the last durable settle.
  */
-export async function drainOurs(dataDir: string, jobs: number): Promise<number> {
-  return await work(dataDir, jobs, Number.POSITIVE_INFINITY);
+export async function drainOurs(store: string, jobs: number, concurrency: number): Promise<number> {
+  return await work(store, jobs, Number.POSITIVE_INFINITY, concurrency);
 }
 
-/** In process, on the store in `dataDir`: claims and settles for five seconds. Gives claims per second. */
-export async function claimOurs(dataDir: string): Promise<number> {
-  return await work(dataDir, Number.POSITIVE_INFINITY, 5_000);
+/** In process, on a store: claims and settles for five seconds, a hundred at once. Gives claims per second. */
+export async function claimOurs(store: string, concurrency = 100): Promise<number> {
+  return await work(store, Number.POSITIVE_INFINITY, 5_000, concurrency);
 }
 
-async function work(dataDir: string, jobs: number, mostMs: number): Promise<number> {
+/** Fills a store with `jobs` completed jobs of `empty`, as if they had been worked on a while ago. */
+export async function fillFinished(url: string, jobs: number): Promise<void> {
+  const { decide } = await built<typeof import("../src/core/machine.ts")>("core/machine.js");
+  const store = await openStore(url);
+  const { policy } = await emptyOperation();
+  const part = 1_000;
+  const moment = { now: Date.now(), dice: 0 };
+  for (let row = 1; row <= jobs; ) {
+    const stored: StoredJob[] = [];
+    for (; stored.length < part && row <= jobs; row++) {
+      const digits = randomBytes(32).toString("hex");
+      const submission = {
+        ...{ id: digits.slice(0, 26), owner: "local", operation: "empty", policy, upload: null, trace: null },
+        ...{ input: JSON.stringify({ text: "x".repeat(189) }), delayMs: 0, startWithinMs: null },
+      };
+      const commands = [
+        { do: "submit", submission, row, turn: row },
+        { do: "claim", worker: "bench" },
+        { do: "settle", attempt: 1, outcome: { kind: "completed", result: { json: "{}" }, files: [] } },
+      ] as const;
+      let job: Job | null = null;
+      for (const command of commands) {
+        const decision = decide(job, command, moment);
+        if ("refused" in decision) throw new Error(`A job was refused as ${decision.refused}.`);
+        job = decision.job;
+      }
+      stored.push({
+        ...{ job: job!, address: digits.slice(16, 48), idFingerprint: null, reach: "life" as const },
+        ...{ key: digits.slice(0, 32), fingerprint: digits.slice(32) },
+      });
+    }
+    await store.write({ do: "restore", jobs: stored, events: [] });
+  }
+  await store.close();
+}
+
+async function work(store: string, jobs: number, mostMs: number, concurrency: number): Promise<number> {
   const { coatcheck } = await built<typeof import("../src/server/desk.ts")>("server/desk.js");
   const empty = await emptyOperation();
-  const desk = coatcheck({ operations: [empty], store: `sqlite:${databaseIn(dataDir)}`, log: false });
-  desk.handle(empty, () => ({}), { concurrency: 100 });
+  const files = mkdtempSync(join(tmpdir(), "coatcheck-bench-files-"));
+  const desk = coatcheck({ operations: [empty], store, files, log: false });
+  desk.handle(empty, () => ({}), { concurrency });
   let settled = 0;
   // Opened first: what it takes to open a large store is no part of this.
   await desk.ready();
@@ -144,6 +201,7 @@ async function work(dataDir: string, jobs: number, mostMs: number): Promise<numb
   await isDone;
   const perSecond = (settled * 1_000) / (performance.now() - begin);
   await desk.close();
+  rmSync(files, { recursive: true });
   return perSecond;
 }
 
@@ -167,11 +225,37 @@ async function built<Exports>(path: string): Promise<Exports> {
   return (await import(new URL(`../dist/${path}`, import.meta.url).href)) as Exports;
 }
 
+async function openStore(url: string): Promise<Store> {
+  if (url.startsWith("postgres")) {
+    const path = "store/postgres/postgres.js";
+    const { openPostgres } = await built<typeof import("../src/store/postgres/postgres.ts")>(path);
+    return await openPostgres({ url });
+  }
+  if (url.startsWith("redis")) {
+    const { openRedis } = await built<typeof import("../src/store/redis/redis.ts")>("store/redis/redis.js");
+    return await openRedis({ url });
+  }
+  const { openSqlite } =
+    await built<typeof import("../src/store/sqlite/sqlite.ts")>("store/sqlite/sqlite.js");
+  return await openSqlite({ file: url.slice("sqlite:".length) });
+}
+
+/** The URL of the store in a data directory. */
+export function sqliteIn(dataDir: string): string {
+  return `sqlite:${databaseIn(dataDir)}`;
+}
+
 function databaseIn(dataDir: string): string {
   return join(dataDir, "coatcheck.db");
 }
 
-/** The server's configuration: one operation, limits on but never reached. */
+async function writeConfiguration(dataDir: string, work: boolean): Promise<string> {
+  const config = join(dataDir, `bench-${work ? "work" : "serve"}.config.mjs`);
+  await writeFile(config, configuration(work));
+  return config;
+}
+
+/** The configuration of a server or worker: one operation, limits on but never reached. */
 function configuration(work: boolean): string {
   return `
 import { defineOperation } from ${JSON.stringify(library)};
@@ -189,7 +273,7 @@ const empty = defineOperation({
 });
 
 export default {
-  operations: [${work ? "{ operation: empty, handler: async () => ({}), concurrency: 100 }" : "{ operation: empty }"}],
+  operations: [${work ? "{ operation: empty, handler: async () => ({ startedAt: performance.timeOrigin + performance.now() }), concurrency: 100 }" : "{ operation: empty }"}],
   tiers: { default: { active: 1_000_000_000, rate: { quota: 1_000_000, window: "1s" } } },
   log: { level: "warn" },
 };

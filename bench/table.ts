@@ -148,7 +148,7 @@ function show(value: number, unit: string): string {
   return `${value.toLocaleString("en-US", { maximumFractionDigits: digits })}${unit === "/s" ? "" : " "}${unit}`;
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((one, other) => one - other);
   const middle = Math.floor(sorted.length / 2);
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;

@@ -1,10 +1,10 @@
 // Provides the real servers and programs that tests and benches need, on whatever machine they run.
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
-import { access, mkdtemp, readFile } from "node:fs/promises";
+import { access, chmod, mkdir, mkdtemp, readdir, readFile, realpath, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { freePort, startTied } from "./process.ts";
 
@@ -53,6 +53,180 @@ export async function provideRedis(options: RedisOptions = {}): Promise<Provided
   );
 }
 
+export interface PostgresOptions {
+  /** Settings beside the server's own, such as `{ fsync: "off" }`. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Never the server that the environment names, which others may use and whose settings are not ours; default false. */
+  readonly own?: boolean;
+}
+
+/**
+ * A PostgreSQL of at least version 12, with a database that the URL names: the one of `COATCHECK_TEST_POSTGRES_URL` (callers
+ * share it, so they keep to a schema of their own), else the programs of this machine on a free port in a temporary
+ * directory, else Debian's package if this is Debian and we are root, else Docker. Throws one sentence that says what to
+ * install if there is none of these. Ends with the calling process, however that ends.
+ */
+export async function providePostgres(options: PostgresOptions = {}): Promise<ProvidedServer> {
+  const settings = Object.entries(options.settings ?? {}).flatMap(([name, value]) => [
+    "-c",
+    `${name}=${value}`,
+  ]);
+  return await provideServer(
+    {
+      name: "PostgreSQL",
+      variable: options.own === true ? undefined : "COATCHECK_TEST_POSTGRES_URL",
+      binaries: ["postgres"],
+      debianPackage: "postgresql",
+      image: "postgres:17",
+      imagePort: 5432,
+      imageEnvironment: { POSTGRES_HOST_AUTH_METHOD: "trust" },
+      arguments: ({ directory, host, port }) =>
+        directory === undefined ? settings : postgresArguments(join(directory, "data"), host, port, settings),
+      prepare: (directory, binary) => initPostgres(join(directory, "data"), binary),
+      url: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+    },
+    answersSql,
+  );
+}
+
+/** A PostgreSQL whose data outlive a kill: for tests that kill it and start it again, on the same port. */
+export interface MortalPostgres {
+  readonly url: string;
+  readonly from: string;
+  start(): Promise<void>;
+  /** SIGKILL, to the server and all that works for it. */
+  kill(): Promise<void>;
+  /** Kills it for good and removes its data. */
+  stop(): Promise<void>;
+}
+
+/** As `providePostgres`, but always a server of our own, from programs of this machine. */
+export async function provideMortalPostgres(): Promise<MortalPostgres> {
+  const binary =
+    (await findPostgres()) ?? (await installFromDebian(["postgres"], "postgresql", findPostgres));
+  if (binary === undefined)
+    throw new Error("PostgreSQL is needed: install its server (Debian: apt-get install postgresql).");
+  const directory = await mkdtemp(join(tmpdir(), "coatcheck-postgresql-"));
+  const port = await freePort();
+  await initPostgres(join(directory, "data"), binary);
+  const command = await asPostgres([
+    binary,
+    ...postgresArguments(join(directory, "data"), "127.0.0.1", port, []),
+  ]);
+  let server: ReturnType<typeof startTied> | null = null;
+  const kill = async () => {
+    const running = server;
+    server = null;
+    await running?.stop();
+    await untilGone(port);
+  };
+  return {
+    url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    from: binary,
+    kill,
+    async start() {
+      server = startTied(command, { workingDirectory: directory });
+      let over: string | undefined;
+      void server.ended.then(({ output }) => {
+        over = output.trim().slice(-1_000);
+      });
+      while (!(await answersSql(port))) {
+        if (over !== undefined) throw new Error(`PostgreSQL ended at its start: ${over}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    async stop() {
+      await kill();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+function postgresArguments(data: string, host: string, port: number, settings: readonly string[]): string[] {
+  return [
+    ...["-D", data, "-h", host, "-p", `${port}`],
+    // Sockets beside the data: where Debian keeps them, others may not write.
+    ...[
+      "-c",
+      `unix_socket_directories=${data}`,
+      "-c",
+      "log_min_messages=panic",
+      "-c",
+      "log_min_error_statement=panic",
+    ],
+    ...settings,
+  ];
+}
+
+async function initPostgres(data: string, binary: string): Promise<void> {
+  await mkdir(data, { mode: 0o700 });
+  const user = await postgresUser();
+  if (user !== null) {
+    await run("chown", [user, data]);
+    // What holds it must be passable for that user.
+    await chmod(dirname(data), 0o711);
+  }
+  const options = [
+    "-D",
+    data,
+    "-U",
+    "postgres",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--no-locale",
+    "--no-sync",
+  ];
+  const [program = "", ...values] = await asPostgres([
+    join(dirname(await realpath(binary)), "initdb"),
+    ...options,
+  ]);
+  await run(program, values, { cwd: tmpdir() });
+}
+
+// PostgreSQL refuses to run as root.
+async function postgresUser(): Promise<string | null> {
+  if (process.getuid?.() !== 0) return null;
+  const isThere = await run("id", ["postgres"]).then(
+    () => true,
+    () => false,
+  );
+  return isThere ? "postgres" : "nobody";
+}
+
+async function asPostgres(command: readonly string[]): Promise<readonly string[]> {
+  const user = await postgresUser();
+  return user === null ? command : ["setpriv", `--reuid=${user}`, "--clear-groups", "--", ...command];
+}
+
+// Debian keeps the programs of each version in a folder of its own; what lies on the PATH may be a lone copy without initdb.
+async function findPostgres(): Promise<string | undefined> {
+  const versions = await readdir("/usr/lib/postgresql").catch(() => []);
+  const newest = versions
+    .map(Number)
+    .filter(Number.isFinite)
+    .sort((a, b) => b - a);
+  const folders = newest.map((version) => `/usr/lib/postgresql/${version}/bin`);
+  const onPath = await findBinary(["postgres"]);
+  if (onPath !== undefined) folders.push(dirname(await realpath(onPath)));
+  for (const folder of folders)
+    if ((await isExecutable(join(folder, "postgres"))) && (await isExecutable(join(folder, "initdb"))))
+      return join(folder, "postgres");
+  return undefined;
+}
+
+/** Whether a PostgreSQL there takes connections: it answers a request for encryption, and not with an error. */
+function answersSql(port: number): Promise<boolean> {
+  const startup = Buffer.from("\0\0\0\0\0\x03\0\0user\0postgres\0database\0postgres\0\0", "latin1");
+  startup.writeInt32BE(startup.length, 0);
+  return answers(port, startup, "R");
+}
+
+async function untilGone(port: number): Promise<void> {
+  while (await answers(port, Buffer.from("\0\0\0\x08\x04\xd2\x16\x2f", "latin1"), "")) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /**
  * The path of a program: the one that `COATCHECK_TEST_<NAME>` names, else the one on this machine, else out of
  * Debian's package if this is Debian and we are root. Throws one sentence that says what to install.
@@ -80,6 +254,9 @@ interface ServerKind {
   /** The arguments of the program; without a directory it is a container's, whose disk goes with it. */
   arguments(place: { directory: string | undefined; host: string; port: number }): readonly string[];
   url(port: number): string;
+  /** Makes the directory ready for the program. */
+  prepare?(directory: string, binary: string): Promise<void>;
+  readonly imageEnvironment?: Readonly<Record<string, string>>;
 }
 
 async function provideServer(
@@ -88,8 +265,8 @@ async function provideServer(
 ): Promise<ProvidedServer> {
   const named = kind.variable === undefined ? undefined : process.env[kind.variable];
   if (named !== undefined && named !== "") return { url: named, from: kind.variable!, stop: async () => {} };
-  const binary =
-    (await findBinary(kind.binaries)) ?? (await installFromDebian(kind.binaries, kind.debianPackage));
+  const find = kind.name === "PostgreSQL" ? findPostgres : () => findBinary(kind.binaries);
+  const binary = (await find()) ?? (await installFromDebian(kind.binaries, kind.debianPackage, find));
   if (binary !== undefined) return await startBinary(kind, binary, isReady);
   if (await dockerRuns()) return await startContainer(kind, isReady);
   throw new Error(
@@ -106,7 +283,9 @@ async function startBinary(
 ): Promise<ProvidedServer> {
   const port = await freePort();
   const directory = await mkdtemp(join(tmpdir(), `coatcheck-${kind.name.toLowerCase()}-`));
-  const command = [binary, ...kind.arguments({ directory, host: "127.0.0.1", port })];
+  await kind.prepare?.(directory, binary);
+  const plain = [binary, ...kind.arguments({ directory, host: "127.0.0.1", port })];
+  const command = kind.prepare === undefined ? plain : await asPostgres(plain);
   return await untilReady(kind, binary, port, startTied(command, { directory }), isReady, 20_000);
 }
 
@@ -118,7 +297,21 @@ async function startContainer(
   const container = `coatcheck-${kind.name.toLowerCase()}-${process.pid}-${port}`;
   const inside = kind.arguments({ directory: undefined, host: "0.0.0.0", port: kind.imagePort });
   const published = `127.0.0.1:${port}:${kind.imagePort}`;
-  const command = ["docker", "run", "--rm", "--name", container, "--publish", published, kind.image];
+  const variables = Object.entries(kind.imageEnvironment ?? {}).flatMap(([name, value]) => [
+    "--env",
+    `${name}=${value}`,
+  ]);
+  const command = [
+    "docker",
+    "run",
+    "--rm",
+    "--name",
+    container,
+    ...variables,
+    "--publish",
+    published,
+    kind.image,
+  ];
   const server = startTied([...command, kind.binaries[0]!, ...inside], { container });
   // The image may have to be fetched first.
   return await untilReady(kind, `Docker's ${kind.image}`, port, server, isReady, 300_000);
@@ -150,6 +343,11 @@ async function untilReady(
 
 /** Whether a Redis there answers PING; false while it is loading or not there. */
 function answersPing(port: number): Promise<boolean> {
+  return answers(port, "PING\r\n", "+PONG");
+}
+
+/** Whether what listens there answers `said` with something that begins so. */
+function answers(port: number, said: string | Buffer, begin: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
     const answer = (yes: boolean) => {
@@ -159,8 +357,8 @@ function answersPing(port: number): Promise<boolean> {
     socket.setTimeout(1_000, () => answer(false));
     socket.once("error", () => answer(false));
     socket.once("close", () => answer(false));
-    socket.once("connect", () => socket.write("PING\r\n"));
-    socket.once("data", (data) => answer(data.toString().startsWith("+PONG")));
+    socket.once("connect", () => socket.write(said));
+    socket.once("data", (data) => answer(data.toString("latin1").startsWith(begin)));
   });
 }
 
@@ -173,19 +371,23 @@ async function findBinary(names: readonly string[]): Promise<string | undefined>
   for (const name of names)
     for (const folder of folders) {
       const path = join(folder, name);
-      const executable = access(path, constants.X_OK).then(
-        () => true,
-        () => false,
-      );
-      if (folder !== "" && (await executable)) return path;
+      if (folder !== "" && (await isExecutable(path))) return path;
     }
   return undefined;
+}
+
+function isExecutable(path: string): Promise<boolean> {
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Installs a Debian package if this is Debian (or made from it) and we are root, and looks again. */
 async function installFromDebian(
   names: readonly string[],
   debianPackage: string,
+  find: () => Promise<string | undefined> = () => findBinary(names),
 ): Promise<string | undefined> {
   const release = await readFile("/etc/os-release", "utf8").catch(() => "");
   if (!/^ID(_LIKE)?=.*debian/m.test(release) || process.getuid?.() !== 0) return undefined;
@@ -197,7 +399,7 @@ async function installFromDebian(
   await run("flock", [lock, "sh", "-c", script], { env: environment, timeout: 300_000 }).catch(
     () => undefined,
   );
-  return await findBinary(names);
+  return await find();
 }
 
 async function dockerRuns(): Promise<boolean> {

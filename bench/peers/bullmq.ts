@@ -2,8 +2,13 @@
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
 
-/** Queues `jobs` empty jobs, then has one worker complete them, a hundred at once: jobs per second. */
-export async function drain(redisUrl: string, prefix: string, jobs: number): Promise<number> {
+/** Queues `jobs` empty jobs, then has one worker complete them, `concurrency` at once: jobs per second. */
+export async function drain(
+  redisUrl: string,
+  prefix: string,
+  jobs: number,
+  concurrency: number,
+): Promise<number> {
   const connection = () => new Redis(redisUrl, { maxRetriesPerRequest: null });
   const queue = new Queue("empty", { connection: connection(), prefix });
   const batch = Array.from({ length: 1_000 }, () => ({ name: "empty", data: { text: "x".repeat(188) } }));
@@ -13,7 +18,7 @@ export async function drain(redisUrl: string, prefix: string, jobs: number): Pro
   const worker = new Worker("empty", async () => ({}), {
     connection: connection(),
     prefix,
-    concurrency: 100,
+    concurrency,
     autorun: false,
   });
   await worker.waitUntilReady();

@@ -1,7 +1,7 @@
 // Drain: how fast a backlog of empty jobs is settled, without a server in the way.
 import { rm } from "node:fs/promises";
 import { freshRedis, runInChild, takeTurns, using } from "../contestant.ts";
-import { storeOf } from "../ours.ts";
+import { sqliteIn, storeOf } from "../ours.ts";
 import { compare } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
@@ -13,12 +13,18 @@ export const drain: Scenario = async (circumstance) => {
     {
       bullmq: () =>
         using(freshRedis(), async ({ url }) => ({
-          perSecond: (await runInChild("./peers/bullmq.ts", "drain", url, "drain", jobs)) as number,
+          perSecond: (await runInChild("./peers/bullmq.ts", "drain", url, "drain", jobs, 100)) as number,
         })),
       ours: withOurs
         ? async () => {
             const dataDir = await storeOf(jobs, directory);
-            const perSecond = (await runInChild("./ours.ts", "drainOurs", dataDir, jobs)) as number;
+            const perSecond = (await runInChild(
+              "./ours.ts",
+              "drainOurs",
+              sqliteIn(dataDir),
+              jobs,
+              100,
+            )) as number;
             await rm(dataDir, { recursive: true });
             return { perSecond };
           }

@@ -5,7 +5,7 @@ import { rm } from "node:fs/promises";
 import { type Measurement, runInChild, takeTurns, using } from "../contestant.ts";
 import { Caller, percentile, timeEach } from "../load/jobs.ts";
 import { putLoad } from "../load/load.ts";
-import { startOurs, storeOf } from "../ours.ts";
+import { sqliteIn, startOurs, storeOf } from "../ours.ts";
 import { compare, type Row } from "../table.ts";
 import type { Scenario } from "./scenario.ts";
 
@@ -37,7 +37,7 @@ export const growth: Scenario = async (circumstance) => {
       });
       // Claims need something to claim: the "empty" store holds what five seconds use up, and little more.
       const dataDir = await storeOf(Math.max(jobsStored, 100_000), directory);
-      const claimed = (await runInChild("./ours.ts", "claimOurs", dataDir)) as number;
+      const claimed = (await runInChild("./ours.ts", "claimOurs", sqliteIn(dataDir))) as number;
       await rm(dataDir, { recursive: true });
       return { ...figures, claimed };
     };

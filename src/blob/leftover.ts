@@ -1,6 +1,7 @@
 // What a process that was killed left behind in a folder that several may use: told by the maker's mark in its name.
 
 import { createHash, randomBytes } from "node:crypto";
+import { readlinkSync } from "node:fs";
 import { readdir, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -9,7 +10,7 @@ import { join } from "node:path";
 // writes, so after this long it is dead.
 const SILENT_MS = 24 * 3600 * 1000;
 
-const HOST = createHash("sha256").update(hostname()).digest("hex").slice(0, 8);
+const HOST = createHash("sha256").update(`${hostname()} ${processes()}`).digest("hex").slice(0, 8);
 
 /** A name that nothing else has, such as `coatcheck-1a2b3c4d-4711-9f8e7d6c5b4a3921`; it tells who made it. */
 export function leftoverName(): string {
@@ -37,5 +38,15 @@ function isDead(host: string, pid: number, mtimeMs: number): boolean {
     return false;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
+// Containers of one name that share a folder do not see each other's processes: a pid of the one is nobody's in the other.
+function processes(): string {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    // No Linux, so no such containers.
+    return "";
   }
 }

@@ -59,13 +59,13 @@ describe("help", () => {
   test("without a command the commands are listed", async () => {
     const { code, out } = await run([]);
     expect(code).toBe(0);
-    for (const command of ["serve", "keys", "openapi"])
+    for (const command of ["serve", "work", "keys", "openapi"])
       expect(out).toMatch(new RegExp(`^ {2}${command} +[A-Z].*\\.$`, "m"));
     for (const words of [["--help"], ["-h"], ["help"]])
       expect(await run(words)).toEqual({ code: 0, out, err: "" });
   });
 
-  test.each(["serve", "keys", "openapi"])(
+  test.each(["serve", "work", "keys", "openapi"])(
     "%s explains itself, in lines that fit a terminal",
     async (command) => {
       const { code, out } = await run([command, "--help"]);
@@ -93,6 +93,9 @@ describe("bad input is one plain sentence, and exit code 2", () => {
     [["serve", "--port"], "The option --port needs a value."],
     [["serve", "--port", "1", "--port", "2"], "The option --port may be given once."],
     [["serve", "now"], '"now" is one word too many.'],
+    [["serve", "--no-work=1"], "The option --no-work takes no value."],
+    [["work", "--concurency", "1"], 'There is no option --concurency. Did you mean "--concurrency"?'],
+    [["work"], /^There is no configuration/],
     [["serve", "--config", "none.ts"], /^There is no .*none\.ts\.$/],
     [["serve"], /^There is no configuration: name one by --config, or write coatcheck\.config\.ts/],
     [["openapi"], /^There is no configuration/],

@@ -8,7 +8,12 @@ import { type Command, UsageError } from "./command.ts";
 // Each is loaded when it is asked for: help need not wait for a server.
 const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {
   serve: { summary: "Runs a server.", load: async () => (await import("./serve.ts")).serve },
+  work: { summary: "Works, without serving.", load: async () => (await import("./work.ts")).work },
   keys: { summary: "Makes, lists and revokes API keys.", load: async () => (await import("./keys.ts")).keys },
+  migrate: {
+    summary: "Moves a store's jobs to another store.",
+    load: async () => (await import("./migrate.ts")).migrate,
+  },
   openapi: {
     summary: "Prints the OpenAPI document.",
     load: async () => (await import("./openapi.ts")).openapi,
@@ -72,9 +77,12 @@ function sentenceOf(error: unknown): string {
   if (code === "EACCES" && port !== undefined)
     return `Port ${port} may not be listened on: choose another --port.`;
   // These are sentences for people; of anything else only the stack says where it comes from.
-  if (name === "UsageError" || name === "StoreUnusable" || code !== undefined) return message;
+  const isSentence = name === "UsageError" || name === "StoreUnusable" || name === "StoreUnavailable";
+  if (isSentence || code !== undefined) return message;
   return stack ?? message;
 }
+
+const SENTENCES = new Set(["UsageError", "StoreUnusable", "StoreUnavailable", "MoveRefused"]);
 
 function print(text: string): number {
   process.stdout.write(`${text}\n`);

@@ -35,7 +35,7 @@ export interface SubmitRequest {
   readonly id: string | null;
   /** Whether the caller made the id (PUT): then it is what makes a repeat the same job. */
   readonly idFromCaller: boolean;
-  /** The Idempotency-Key. */
+  /** The Idempotency-Key; it has no part where the caller made the id. */
   readonly key: string | null;
   /** 128 bits of SHA-256, lower-case hex, over method, route, media type and raw body. */
   readonly fingerprint: string;
@@ -89,9 +89,14 @@ export interface Accepted {
 
 /** What a dry run tells. */
 export interface Preview {
-  readonly position: number;
-  readonly completionAt: number;
-  readonly quota: { readonly active: number; readonly limit: number | null; readonly cost: 1 };
+  /** The id of the job that the submission repeats; null where it would be a new one. */
+  readonly repeats: string | null;
+  /** Of the new job, or of the one that is there: null where that stands in no line. */
+  readonly position: number | null;
+  /** Null where it is a repeat of what has ended. */
+  readonly completionAt: number | null;
+  /** `cost`: how many more would count as active. */
+  readonly quota: { readonly active: number; readonly limit: number | null; readonly cost: 0 | 1 };
   readonly rate: RateState | null;
 }
 
@@ -121,7 +126,7 @@ export interface JobPage {
  */
 export interface Jobs {
   submit(caller: Caller, request: SubmitRequest): Promise<Accepted | Refused>;
-  /** Judges a submission without accepting it. */
+  /** Judges a submission without accepting it. It counts to the rate as the submission would. */
   preview(caller: Caller, request: SubmitRequest): Promise<Preview | Refused>;
   get(caller: Caller, id: string): Promise<View | null>;
   /** The job once it settles, or as it stands after `waitMs` or when the signal fires. */

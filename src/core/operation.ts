@@ -99,20 +99,8 @@ export function defineOperation<
 >(options: OperationOptions<Input, Output>): Operation<Input, Output> {
   const { name } = options;
   refuseUnknown(options, name);
-  if (typeof name !== "string" || !/^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/.test(name)) {
-    throw new TypeError(
-      `An operation's name is 1 to 64 lower-case letters, digits and hyphens; ${JSON.stringify(name)} is not.`,
-    );
-  }
   const path = options.path ?? `/operations/${name}`;
-  if (
-    !/^(?:\/[A-Za-z0-9._~-]+)+$/.test(path) ||
-    /^\/(?:jobs|attempts|health|problems|rels|openapi\.json)(?:\/|$)/.test(path)
-  ) {
-    throw new TypeError(
-      `The path of ${name} must be like "/videos/transcode", without parameters, and not below /jobs, /attempts, /health, /problems or /rels.`,
-    );
-  }
+  checkPlace(name, path);
   const ms = (value: Duration, what: string) => parseDuration(value, `${what} of ${name}`);
   return {
     name,
@@ -152,6 +140,24 @@ export function defineOperation<
     backlog: whole(options.backlog ?? DEFAULTS.backlog, 1, 1e9, `backlog of ${name}`),
     maxBodyBytes: whole(options.maxBodyBytes ?? DEFAULTS.bodyBytes, 1, 2 ** 30, `maxBodyBytes of ${name}`),
   };
+}
+
+/** Throws a `TypeError` in one sentence where an operation can't be called so or submitted to there. */
+export function checkPlace(name: unknown, path: unknown): void {
+  if (typeof name !== "string" || !/^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/.test(name)) {
+    throw new TypeError(
+      `An operation's name is 1 to 64 lower-case letters, digits and hyphens; ${JSON.stringify(name)} is not.`,
+    );
+  }
+  if (
+    typeof path !== "string" ||
+    !/^(?:\/[A-Za-z0-9._~-]+)+$/.test(path) ||
+    /^\/(?:jobs|attempts|health|problems|rels|openapi\.json)(?:\/|$)/.test(path)
+  ) {
+    throw new TypeError(
+      `The path of ${name} must be like "/videos/transcode", without parameters, and not below /jobs, /attempts, /health, /problems or /rels.`,
+    );
+  }
 }
 
 const OPTIONS = new Set<string>([

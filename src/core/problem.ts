@@ -21,7 +21,7 @@ export const PROBLEMS = {
   "invalid-request": {
     status: 400,
     title: "The request is malformed",
-    help: "The request can't be read as HTTP, or a header has no valid value. The detail names it.",
+    help: "The request can't be read as HTTP, or a header has no valid value, or with `handling=strict` one that is not understood. The detail tells which.",
   },
   "invalid-json": {
     status: 400,
@@ -121,7 +121,7 @@ export const PROBLEMS = {
   "rate-limited": {
     status: 429,
     title: "Too many requests",
-    help: "Come back after Retry-After seconds. RateLimit tells what is left.",
+    help: "Come back after Retry-After seconds. RateLimit tells what is left. Repeats and dry runs count too.",
   },
   "over-quota": {
     status: 429,

@@ -44,9 +44,12 @@ export function isApiKey(credential: string): boolean {
   return credential.startsWith("ck_");
 }
 
-/** Whether text can name an owner: 1 to 256 characters, none of them a control character. */
+/**
+ * Whether text can name an owner: 1 to 256 characters, none of them a control character or half of one (a lone surrogate
+ * is written to disk as another character: two owners would be one).
+ */
 export function isOwner(text: string): boolean {
-  return text.length >= 1 && text.length <= 256 && !/\p{Cc}/u.test(text);
+  return text.length >= 1 && text.length <= 256 && !/[\p{Cc}\p{Cs}]/u.test(text);
 }
 
 /** The keys that a server knows now. They may be replaced while it runs. */

@@ -35,7 +35,6 @@ export function createApp(options: AppOptions): FastifyInstance {
     keepAliveTimeout: limits.keepAliveMs,
     return503OnClosing: false,
     exposeHeadRoutes: false,
-    routerOptions: { maxParamLength: limits.segmentBytes },
     http: {
       maxHeaderSize: limits.headerBytes,
       headersTimeout: limits.headersMs,
@@ -45,16 +44,8 @@ export function createApp(options: AppOptions): FastifyInstance {
       insecureHTTPParser: false,
     },
     clientErrorHandler: (error, socket) => refuseSocket(error, socket, options.publicUrl()),
-    frameworkErrors: (error, request, reply) => {
-      // A path segment that is too long to be looked up is as unknown as any other.
-      const tooLong = error.code === "FST_ERR_MAX_PARAM_LENGTH";
-      sendProblem(
-        speaker,
-        request as FastifyRequest,
-        reply as FastifyReply,
-        problem(tooLong ? "not-found" : "invalid-request"),
-      );
-    },
+    frameworkErrors: (_error, request, reply) =>
+      sendProblem(speaker, request as FastifyRequest, reply as FastifyReply, problem("invalid-request")),
   });
   app.server.maxConnections = limits.connections;
   // The parser would drop what is above it in silence, so it counts further than we let through.
@@ -106,6 +97,9 @@ export function createApp(options: AppOptions): FastifyInstance {
 
 const REAP_EVERY_MS = 20;
 
+/** What no `uri-host [ ":" port ]` has (RFC 3986 §3.2.2). */
+const NO_HOST = /[^\w.~%!$&'()*+,;=:[\]-]/;
+
 /** What is wrong with a request before its route is looked at; null where nothing is. */
 function refuseRequest(
   { raw }: FastifyRequest,
@@ -118,19 +112,33 @@ function refuseRequest(
   }
   if (rawHeaders.length > limits.headerFields * 2) return problem("headers-too-large");
   let hosts = 0;
+  let types = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] as string;
-    if (name.length === 4 && name.toLowerCase() === "host") hosts += 1;
+    if (name.length === 4) {
+      if (name.toLowerCase() === "host") hosts += 1;
+    } else if (name.length === 12 && name.toLowerCase() === "content-type") types += 1;
   }
-  // RFC 9112 §3.2: more than one Host, or none in HTTP/1.1, MUST be answered 400.
-  if (hosts > 1 || (hosts === 0 && raw.httpVersionMinor === 1)) {
-    return problem("invalid-request", "The request must have one Host header field.");
+  const { host, "transfer-encoding": coding } = raw.headers;
+  // RFC 9112 §3.2: more than one Host, an invalid one, or none in HTTP/1.1, MUST be answered 400.
+  if (
+    hosts > 1 ||
+    (hosts === 0 && raw.httpVersionMinor === 1) ||
+    (host !== undefined && NO_HOST.test(host))
+  ) {
+    return problem("invalid-request", "The request must have one Host header field, and a valid one.");
+  }
+  // Node would take the first, and something in front of us perhaps another one.
+  if (types > 1) return problem("invalid-request", "The request has more than one Content-Type.");
+  // Node undoes chunks and no other coding (RFC 9112 §6.1), and HTTP/1.0 has none at all.
+  if (coding !== undefined && (raw.httpVersionMinor === 0 || coding.toLowerCase() !== "chunked")) {
+    return problem("invalid-request", "The only transfer coding that this takes is chunked.");
   }
   return closing ? problem("unavailable", "The server is shutting down.") : null;
 }
 
 /** Answers on a socket what could not be read as a request, and closes it. */
-function refuseSocket(error: Error & { code?: string }, socket: Duplex, base: string): void {
+function refuseSocket(error: Error & { code?: string; reason?: string }, socket: Duplex, base: string): void {
   const { _httpMessage: pending } = socket as Duplex & {
     _httpMessage?: { headersSent: boolean; req?: { complete: boolean } };
   };
@@ -141,7 +149,9 @@ function refuseSocket(error: Error & { code?: string }, socket: Duplex, base: st
     socket.destroy();
     return;
   }
-  const document = problem(REFUSALS[error.code ?? ""] ?? "invalid-request");
+  // Node's parser says so of a line that ends in a bare LF too.
+  const isLineEnd = error.reason?.startsWith("Expected CRLF") === true;
+  const document = problem((isLineEnd ? undefined : REFUSALS[error.code ?? ""]) ?? "invalid-request");
   const body = JSON.stringify(publishProblem(document, base));
   socket.end(
     `HTTP/1.1 ${document.status} ${STATUS_CODES[document.status]}\r\nConnection: close\r\nCache-Control: ${PRIVATE}\r\n` +
@@ -150,7 +160,7 @@ function refuseSocket(error: Error & { code?: string }, socket: Duplex, base: st
 }
 
 const REFUSALS: Readonly<Record<string, ProblemName>> = {
-  HPE_HEADER_OVERFLOW: "headers-too-large",
   HPE_INVALID_VERSION: "version-not-supported",
+  HPE_HEADER_OVERFLOW: "headers-too-large",
   ERR_HTTP_REQUEST_TIMEOUT: "request-timeout",
 };

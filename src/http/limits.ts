@@ -55,6 +55,12 @@ export const HTTP_LIMITS: HttpLimits = {
   retryAfterSeconds: 2,
 };
 
+/**
+ * Characters of an id that a caller makes. 22 of them can hold 128 random bits. A hundred is what a segment of a path may
+ * have in any app that these routes are mounted in: Fastify looks no longer one up unless it is told to.
+ */
+export const CALLERS_ID = { least: 22, most: 100 } as const;
+
 /** Bounds of a server's sockets. */
 export interface ServerLimits {
   /** The request line and all header fields together. */
@@ -71,8 +77,6 @@ export interface ServerLimits {
   readonly checkEveryMs: number;
   /** Open connections; more are dropped by the kernel's hand. */
   readonly connections: number;
-  /** One segment of a path. Longer ones are unknown like any other. */
-  readonly segmentBytes: number;
 }
 
 export const SERVER_LIMITS: ServerLimits = {
@@ -83,5 +87,4 @@ export const SERVER_LIMITS: ServerLimits = {
   keepAliveMs: 72_000,
   checkEveryMs: 1_000,
   connections: 20_000,
-  segmentBytes: 1_000,
 };

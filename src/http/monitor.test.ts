@@ -67,6 +67,26 @@ describe("GET on the monitor", () => {
     expect(after).toMatchObject({ status: 200, json: { position: 1 } });
   });
 
+  it("answers 304 as long as a running job has only its lease renewed and its state saved", async () => {
+    const { ask, submit, claim, ledger, pass } = await open();
+    const id = await submit();
+    const job = await claim();
+    const ref = { row: job.row, attempt: 1 };
+    await ledger.attempts.heartbeat(ref, { progress: 45, message: "Half way…" });
+    const before = await ask(`/jobs/${id}`);
+    const headers = { "if-none-match": before.headers.get("etag")! };
+    for (const beat of [{}, { progress: 45 }, { checkpoint: "[1]" }, { message: "Half way…" }]) {
+      await pass(1_000);
+      await ledger.attempts.heartbeat(ref, beat);
+      expect([beat, (await ask(`/jobs/${id}`, { headers })).status]).toEqual([beat, 304]);
+    }
+    const { estimatedCompletion: _first, ...first } = before.json;
+    const { estimatedCompletion: _second, ...second } = (await ask(`/jobs/${id}`)).json;
+    expect(second).toEqual(first);
+    await ledger.attempts.heartbeat(ref, { progress: 46 });
+    expect(await ask(`/jobs/${id}`, { headers })).toMatchObject({ status: 200, json: { progress: 46 } });
+  });
+
   it("C3: gives a settled job the same tag and the same bytes for ever", async () => {
     const { ask, submit, claim, complete, pass } = await open();
     const id = await submit();
@@ -101,6 +121,22 @@ describe("GET on the monitor", () => {
     expect((await ask(`/jobs/${id}?api-version=2`, { headers })).status).toBe(400);
     const answer = await ask(`/jobs/${id}?redirect=false`, { headers });
     expect(answer.headers.get("preference-applied")).toBe("handling=strict");
+  });
+
+  it("refuses a preference that it does not know where it is told to be strict, and passes over it else", async () => {
+    const { ask, submit } = await open();
+    const id = await submit();
+    for (const [method, prefer, status] of [
+      ["GET", "respond-async", 200],
+      ["GET", "respond-async, handling=strict", 400],
+      ["GET", "handling=strict, foo", 400],
+      ["GET", "handling=strict, wait=0", 200],
+      ["DELETE", "handling=strict, wait=5", 400],
+      ["DELETE", "handling=strict, return=minimal", 204],
+    ] as const) {
+      const answer = await ask(`/jobs/${id}`, { method, headers: { prefer } });
+      expect([method, prefer, answer.status]).toEqual([method, prefer, status]);
+    }
   });
 
   it("has a HEAD that differs in nothing but the body", async () => {

@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { isSettled } from "../core/job.ts";
 import { problem } from "../core/problem.ts";
 import { answerCancel, answerStatus } from "../protocol/answer.ts";
-import { parsePrefer } from "../protocol/prefer.ts";
+import { type Preference, parsePrefer, unmetPreference } from "../protocol/prefer.ts";
 import { type Door, identityOf } from "./door.ts";
 import { sendAnswer, sendProblem } from "./reply.ts";
 
@@ -17,6 +17,8 @@ export async function getStatus(door: Door, request: JobRequest, reply: FastifyR
   const identity = identityOf(request);
   const prefer = parsePrefer(raw.headers.prefer as string | undefined);
   const applied: string[] = [];
+  const unmet = unmetPreference(prefer, OF_STATUS);
+  if (unmet !== null) return sendProblem(door, request, reply, problem("invalid-request", unmet));
   const query = readStatusQuery(raw.url, prefer.handling === "strict");
   if (query === null) return sendProblem(door, request, reply, UNKNOWN_PARAMETER);
   if (prefer.handling === "strict") applied.push("handling=strict");
@@ -38,16 +40,26 @@ export async function getStatus(door: Door, request: JobRequest, reply: FastifyR
 /** Cancels a job, or asks its attempt to stop. */
 export async function cancelJob(door: Door, request: JobRequest, reply: FastifyReply): Promise<void> {
   const prefer = parsePrefer(request.raw.headers.prefer as string | undefined);
+  const unmet = unmetPreference(prefer, OF_CANCEL);
+  if (unmet !== null) return sendProblem(door, request, reply, problem("invalid-request", unmet));
   const minimal = prefer.return === "minimal";
+  const applied: string[] = prefer.return === null ? [] : [`return=${prefer.return}`];
+  if (prefer.handling === "strict") applied.push("handling=strict");
   const outcome = await door.jobs.cancel(identityOf(request), request.params.id);
   const refused = outcome !== null && "refused" in outcome ? outcome : null;
   const view =
     refused === null ? (outcome as Exclude<typeof outcome, { refused: unknown }>) : (refused.view ?? null);
   const base = door.publicUrl();
-  const asked = { minimal, applied: minimal ? ["return=minimal"] : [] };
-  return sendAnswer(reply, answerCancel(asked, view, refused?.refused ?? null, base), view, base);
+  return sendAnswer(
+    reply,
+    answerCancel({ minimal, applied }, view, refused?.refused ?? null, base),
+    view,
+    base,
+  );
 }
 
+const OF_STATUS: readonly Preference[] = ["wait", "handling"];
+const OF_CANCEL: readonly Preference[] = ["return=minimal", "return=representation", "handling"];
 const UNKNOWN_PARAMETER = problem(
   "invalid-query",
   "handling=strict: the query has a parameter that this server does not know.",

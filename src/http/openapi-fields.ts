@@ -1,6 +1,7 @@
 // The header fields and parameters of the OpenAPI document.
 
 import { STATUSES } from "../core/job.ts";
+import { CALLERS_ID } from "./limits.ts";
 import type { Json } from "./openapi-schemas.ts";
 
 /** A reference to a parameter of the document. */
@@ -71,9 +72,8 @@ export const PARAMETERS = {
     name: "id",
     in: "path",
     required: true,
-    description:
-      "A random id that the caller made: a UUID, or 22 to 128 letters, digits, hyphens and underscores.",
-    schema: { type: "string", pattern: "^[A-Za-z0-9_-]{22,128}$" },
+    description: `A random id that the caller made: a UUID, or ${CALLERS_ID.least} to ${CALLERS_ID.most} letters, digits, hyphens and underscores.`,
+    schema: { type: "string", pattern: `^[A-Za-z0-9_-]{${CALLERS_ID.least},${CALLERS_ID.most}}$` },
   },
   FileName: { name: "name", in: "path", required: true, description: "The name of the file.", schema: text },
   IdempotencyKey: {
@@ -88,7 +88,7 @@ export const PARAMETERS = {
     name: "Prefer",
     in: "header",
     description:
-      "`respond-async`: 202 at once. `wait=N`: the outcome itself, if the job ends within N seconds. `return=minimal`: no body. `handling=strict`: refuse what is not understood.",
+      "`respond-async`: 202 at once. `wait=N`: the outcome itself, if the job ends within N seconds. `return=minimal`: no body. `handling=strict`: refuse what is not understood, preferences too.",
     schema: text,
     examples: { async: { value: "respond-async" }, wait: { value: "wait=10" } },
   },
@@ -96,14 +96,14 @@ export const PARAMETERS = {
     name: "Prefer",
     in: "header",
     description:
-      "`wait=N`: answer once the job ends, after N seconds at the latest. `handling=strict`: refuse what is not understood.",
+      "`wait=N`: answer once the job ends, after N seconds at the latest. `handling=strict`: refuse what is not understood, preferences too.",
     schema: text,
     example: "wait=30",
   },
   CancelPrefer: {
     name: "Prefer",
     in: "header",
-    description: "`return=minimal`: no body.",
+    description: "`return=minimal`: no body. `handling=strict`: refuse preferences that are not understood.",
     schema: text,
     example: "return=minimal",
   },
@@ -142,7 +142,7 @@ export const PARAMETERS = {
   DryRun: {
     name: "dry-run",
     in: "query",
-    description: "Judge the request as a submit would, and accept nothing.",
+    description: "Judge the request as a submit would, and accept nothing. It counts to the rate.",
     schema: { type: "boolean", default: false },
   },
   Redirect: {

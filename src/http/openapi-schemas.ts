@@ -173,10 +173,19 @@ export const SCHEMAS: Json = {
   Preview: {
     type: "object",
     description: "What a submit would meet. Nothing was accepted.",
-    required: ["position", "estimatedCompletion", "quota"],
+    required: ["repeats", "position", "estimatedCompletion", "quota"],
     properties: {
-      position: { type: "integer", minimum: 1 },
-      estimatedCompletion: INSTANT,
+      repeats: {
+        type: ["string", "null"],
+        format: "uri",
+        description: "The monitor of the job that this would repeat; null: it would be a new one.",
+      },
+      position: {
+        type: ["integer", "null"],
+        minimum: 1,
+        description: "Of the new job, or of the repeated one; null where that stands in no line.",
+      },
+      estimatedCompletion: { ...INSTANT_OR_NULL, description: "null: the repeated job has ended." },
       quota: {
         type: "object",
         description: "The owner's active jobs.",
@@ -184,7 +193,7 @@ export const SCHEMAS: Json = {
         properties: {
           active: { type: "integer", minimum: 0, description: "Queued and processing now." },
           limit: { type: ["integer", "null"], minimum: 1, description: "null: no limit." },
-          cost: { const: 1 },
+          cost: { enum: [0, 1], description: "0: it would be a repeat." },
         },
       },
     },

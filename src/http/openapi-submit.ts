@@ -46,9 +46,10 @@ export function putJob(operations: Operations, guarded: (scope: string) => Guard
     summary: "Submit with an id of one's own",
     description:
       "The id makes it idempotent: a repeat of the same request is the same job, another request under the same id is refused. " +
+      "An Idempotency-Key has no part in it, nor has equal content. " +
       "Operations that require a file are submitted by POST.",
     ...security,
-    parameters: [parameterRef("IdempotencyKey"), ...TERMS, parameterRef("DryRun")],
+    parameters: [...TERMS, parameterRef("DryRun")],
     requestBody: {
       required: true,
       content: {

@@ -149,6 +149,8 @@ describe("routes", () => {
     const { paths } = documentOf();
     // The server's own, which the door does not have.
     const elsewhere = (path: string) => path.startsWith("/health/") || path === "/openapi.json";
+    // Ids that are too long for any route: as unknown as every other path.
+    expect(urls.delete("/jobs/{name}")).toBe(true);
     const documented = Object.keys(paths).filter((path) => !elsewhere(path));
     expect(documented.sort()).toEqual([...urls].filter((path) => !elsewhere(path)).sort());
     for (const path of documented) {

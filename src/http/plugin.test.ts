@@ -16,6 +16,7 @@ async function open(options?: DoorOptions): Promise<OpenDoor> {
   return door;
 }
 
+const UUID = "9f0c2a7e-1f7c-4a52-9a7d-0d5f3f6c8b21";
 const POST = {
   method: "POST",
   body: '{"text":"hello"}',
@@ -59,6 +60,34 @@ describe("in a Fastify app of others", () => {
     expect(answer.headers.location).toBe(`${PUBLIC_URL}/slow/jobs/${id}`);
     expect((await app.inject(`/slow/jobs/${id}`)).statusCode).toBe(200);
     expect((await app.inject(`/jobs/${id}`)).statusCode).toBe(404);
+    await app.close();
+  });
+
+  it("an id that is too long for the app's router is answered as ever, and a path that is not ours by the app", async () => {
+    const app = await hosted();
+    const unknown = await app.inject("/slow/jobs/0000000000000000000000000");
+    expect(unknown.statusCode).toBe(404);
+    for (const length of [100, 101, 5000]) {
+      const id = UUID.repeat(200).slice(0, length);
+      for (const path of [`/slow/jobs/${id}`, `/slow/jobs/${id}/result`, `/slow/jobs/${id}/result/a`]) {
+        const answer = await app.inject(path);
+        expect([length, answer.statusCode, answer.body]).toEqual([length, 404, unknown.body]);
+        expect(answer.headers["cache-control"]).toBe("private, no-store");
+      }
+      const body = '{"operation":"echo","input":{}}';
+      const put = await app.inject({ ...POST, body, method: "PUT", url: `/slow/jobs/${id}` });
+      expect([length, put.statusCode]).toEqual([length, length === 100 ? 202 : 400]);
+      expect(put.json().type).toBe(
+        length === 100 ? undefined : `${PUBLIC_URL}/slow/problems/invalid-request`,
+      );
+    }
+    for (const path of ["/slow/jobs/x/nothing", "/slow/jobs/x/", "/slow/jobs/x/files/y"]) {
+      const answer = await app.inject(path);
+      expect([path, answer.statusCode]).toEqual([path, 404]);
+      expect(answer.headers["content-type"]).not.toContain("problem");
+    }
+    const page = await app.inject(`/slow/problems/${"x".repeat(101)}`);
+    expect([page.statusCode, page.headers["content-type"]]).toEqual([404, "application/problem+json"]);
     await app.close();
   });
 

@@ -14,12 +14,13 @@ import { PRIVATE } from "../protocol/answer.ts";
 import { wwwAuthenticate } from "./access.ts";
 import { closeDoor, type Door, type HttpOptions, openDoor } from "./door.ts";
 import type { Denied, Identity, Scope } from "./identity.ts";
+import { CALLERS_ID } from "./limits.ts";
 import { listJobs } from "./list.ts";
 import { cancelJob, getStatus } from "./monitor.ts";
 import { addMethodGuard, addPages, errorHandler } from "./problems.ts";
 import { sendProblem } from "./reply.ts";
 import { getResult, type ResultParams } from "./result.ts";
-import { submit, submitWithId } from "./submit.ts";
+import { NOT_RANDOM, submit, submitWithId } from "./submit.ts";
 
 export type { HttpLog, HttpOptions } from "./door.ts";
 
@@ -61,11 +62,34 @@ export function plugin(options: HttpOptions): FastifyPluginAsync {
     addResource<ResultParams>(instance, door, "/jobs/:id/result/*", [
       { method: READ, scope: "read", handle: (request, reply) => getResult(door, request, reply) },
     ]);
+    addTooLong(instance, door);
     addPages(instance, door);
   };
 }
 
 const READ: HTTPMethods[] = ["GET", "HEAD"];
+
+/**
+ * Ids that are too long to be looked up. Left to the app around us they would be answered by its own router, with 414 and
+ * its own words. This is asked only where no other route below /jobs matched.
+ */
+function addTooLong(instance: FastifyInstance, door: Door): void {
+  const [isKnown, mayPut] = [guard(door, "read"), guard(door, "submit")];
+  instance.route<{ Params: { "*": string } }>({
+    method: instance.supportedMethods as HTTPMethods[],
+    url: "/jobs/*",
+    onRequest(request, reply, done) {
+      const [id = ""] = request.params["*"].split("/", 1);
+      if (id.length <= CALLERS_ID.most) return void reply.callNotFound();
+      const judge = request.method === "PUT" ? mayPut : isKnown;
+      judge.call(this, request, reply, done);
+    },
+    handler: (request, reply) => {
+      if (request.method === "PUT") sendProblem(door, request, reply, NOT_RANDOM);
+      else sendProblem(door, request, reply, problem("not-found"));
+    },
+  });
+}
 
 interface Use<Params> {
   readonly method: HTTPMethods[];

@@ -75,18 +75,19 @@ export function addPages(instance: FastifyInstance, door: Speaker): void {
       url,
       handler: (_request, reply) => sendPage(reply, index),
     });
-    instance.route<{ Params: { name: string } }>({
+    // Not `:name`, as a long one would be answered by the router of the app around us.
+    instance.route<{ Params: { "*": string } }>({
       method: ["GET", "HEAD"],
-      url: `${url}/:name`,
+      url: `${url}/*`,
       handler: (request, reply) => {
-        const { name } = request.params;
+        const { "*": name } = request.params;
         const entry = Object.hasOwn(entries, name) ? entries[name] : undefined;
         if (entry === undefined) return sendProblem(door, request, reply, problem("not-found"));
         return sendPage(reply, entryPage(name, entry));
       },
     });
     addMethodGuard(instance, door, url, ["GET", "HEAD"]);
-    addMethodGuard(instance, door, `${url}/:name`, ["GET", "HEAD"]);
+    addMethodGuard(instance, door, `${url}/*`, ["GET", "HEAD"]);
   }
 }
 

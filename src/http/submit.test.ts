@@ -96,6 +96,25 @@ describe("an accepted submit", () => {
     expect(fine.headers.get("preference-applied")).toBe("handling=strict");
   });
 
+  it("with a preference that nobody knows is refused where it is told to be strict, and says which", async () => {
+    const { ask, count } = await open();
+    const answer = await ask("/operations/echo", hello({ prefer: "wait=5, canary1942=x, handling=strict" }));
+    expect(answer.json).toMatchObject({
+      status: 400,
+      type: `${PUBLIC_URL}/problems/invalid-request`,
+      detail: expect.stringContaining("preference 2 is not known here"),
+    });
+    expect(answer.text).not.toContain("canary1942");
+    expect(await count()).toBe(0);
+  });
+
+  it("has a body where that is preferred, and says so", async () => {
+    const { ask } = await open();
+    const answer = await ask("/operations/echo", hello({ prefer: "return=representation" }));
+    expect(answer).toMatchObject({ status: 202, json: { status: "queued" } });
+    expect(answer.headers.get("preference-applied")).toBe("return=representation");
+  });
+
   it("has no body where a minimal answer is preferred", async () => {
     const { ask } = await open();
     const answer = await ask("/operations/echo", hello({ prefer: "return=minimal" }));
@@ -229,6 +248,28 @@ describe("PUT with the caller's own id", () => {
     expect(await count()).toBe(2);
   });
 
+  it("is of the job at its own URL, whatever key comes along and however equal the content", async () => {
+    const { ask, count } = await open();
+    const other = "1d2c3b4a-5e6f-4a7b-8c9d-0a1b2c3d4e5f";
+    for (const operation of ["echo", "same"]) {
+      const ids = [`${operation}-${UUID}`, `${operation}-${other}`];
+      for (const id of ids) {
+        const body = put({ operation, input: { text: "hello" } }, { "idempotency-key": "k1" });
+        const answer = await ask(`/jobs/${id}`, body);
+        expect(answer).toMatchObject({ status: 202, json: { id } });
+        expect(answer.headers.get("location")).toBe(`${PUBLIC_URL}/jobs/${id}`);
+      }
+    }
+    expect(await count()).toBe(4);
+  });
+
+  it.each([22, 100])("takes an id of %i characters, and the job is found by it", async (length) => {
+    const { ask } = await open();
+    const id = "abcdefghijklmnopqrstuvwxyz0123456789-_ABCDEFGHIJKL".repeat(2).slice(0, length);
+    expect((await ask(`/jobs/${id}`, put({ operation: "echo", input: { text: "a" } }))).status).toBe(202);
+    expect((await ask(`/jobs/${id}`)).json).toMatchObject({ id, status: "queued" });
+  });
+
   it("needs no key where the operation requires one", async () => {
     const { ask } = await open();
     const answer = await ask(`/jobs/${UUID}`, put({ operation: "keyed", input: { text: "a" } }));
@@ -237,6 +278,8 @@ describe("PUT with the caller's own id", () => {
 
   it.each([
     ["a short id", "abc", { operation: "echo", input: { text: "a" } }, 400, undefined],
+    ["an id of 101 characters", UUID.repeat(3).slice(0, 101), { operation: "echo" }, 400, undefined],
+    ["an id of 1001 characters", UUID.repeat(30).slice(0, 1001), { operation: "echo" }, 400, undefined],
     ["an id like a counter", "0".repeat(30), { operation: "echo", input: { text: "a" } }, 400, undefined],
     ["an id of other characters", `${UUID}~`, { operation: "echo", input: { text: "a" } }, 400, undefined],
     ["an unknown operation", UUID, { operation: "no", input: {} }, 422, "/operation"],
@@ -315,12 +358,44 @@ describe("a dry run", () => {
     expect(answer).toMatchObject({
       status: 200,
       json: {
+        repeats: null,
         position: 1,
         estimatedCompletion: expect.stringMatching(/^\d{4}-.*Z$/),
         quota: { active: 0, limit: 10, cost: 1 },
       },
     });
+    expect(answer.headers.get("idempotency-replayed")).toBeNull();
+    expect(answer.headers.get("ratelimit")).toMatch(/^"default";r=599;/);
     expect(await count()).toBe(0);
+  });
+
+  it("of a repeat says so, and where the job is", async () => {
+    const { ask, submit, claim, complete, count } = await open({ tier: { active: 1 } });
+    const id = await submit({ headers: { "idempotency-key": "k1" } });
+    const repeat = () => ask("/operations/echo?dry-run=true", hello({ "idempotency-key": "k1" }));
+    const waits = await repeat();
+    expect(waits).toMatchObject({
+      status: 200,
+      json: {
+        repeats: `${PUBLIC_URL}/jobs/${id}`,
+        position: 1,
+        estimatedCompletion: expect.stringMatching(/Z$/),
+        quota: { active: 1, limit: 1, cost: 0 },
+      },
+    });
+    expect(waits.headers.get("idempotency-replayed")).toBe("true");
+    await complete(await claim(), "1");
+    expect((await repeat()).json).toMatchObject({ position: null, estimatedCompletion: null });
+    const other = await ask("/operations/echo?dry-run=true", hello({ "idempotency-key": "k1" }, "other"));
+    expect(other.json).toMatchObject({ status: 422, type: `${PUBLIC_URL}/problems/idempotency-key-reused` });
+    expect(await count()).toBe(1);
+  });
+
+  it("counts to the rate", async () => {
+    const { ask } = await open({ tier: { rate: { quota: 2, window: "60s" } } });
+    const dry = async () => (await ask("/operations/echo?dry-run=true", hello())).status;
+    expect([await dry(), await dry(), await dry()]).toEqual([200, 200, 429]);
+    expect((await ask("/operations/echo", hello())).status).toBe(429);
   });
 
   it("is refused as the submit would be", async () => {
@@ -349,6 +424,22 @@ describe("admission", () => {
     expect(answer.json).toMatchObject({ status: 429, type: `${PUBLIC_URL}/problems/rate-limited` });
     expect(answer.headers.get("retry-after")).toMatch(/^(60|[1-5]\d|[1-9])$/);
     expect(answer.headers.get("ratelimit")).toMatch(/^"default";r=0;t=\d+$/);
+  });
+
+  it("B2: answers a repeat with its 202 past the rate too, and a storm of them with 429", async () => {
+    const { ask, submit, count } = await open({ tier: { rate: { quota: 2, window: "60s" } } });
+    const id = await submit({ headers: { "idempotency-key": "k1" } });
+    await submit();
+    const repeat = () => ask("/operations/echo", hello({ "idempotency-key": "k1" }));
+    for (let time = 0; time < 2; time++) {
+      const answer = await repeat();
+      expect(answer).toMatchObject({ status: 202, json: { id } });
+      expect(answer.headers.get("idempotency-replayed")).toBe("true");
+    }
+    const refused = await repeat();
+    expect(refused.json).toMatchObject({ status: 429, type: `${PUBLIC_URL}/problems/rate-limited` });
+    expect(refused.headers.get("retry-after")).toMatch(/^(30|[12]?\d)$/);
+    expect(await count()).toBe(2);
   });
 
   it("refuses past the backlog with 503 and Retry-After", async () => {

@@ -6,7 +6,7 @@ import type { ReadyOperation } from "../core/operations.ts";
 import { type ProblemDocument, problem } from "../core/problem.ts";
 import { answerSubmit, type Fields, JSON_TYPE, PRIVATE, tellRate } from "../protocol/answer.ts";
 import { parseJson } from "../protocol/json.ts";
-import { formatInstant } from "../protocol/monitor.ts";
+import { formatInstant, monitorUrl } from "../protocol/monitor.ts";
 import { formatRetryAfter } from "../protocol/retry-after.ts";
 import { acceptsType, parseMediaType, readBody, refuseEncoding, refuseLength } from "./body.ts";
 import { type Door, identityOf } from "./door.ts";
@@ -20,6 +20,7 @@ import {
   takeJson,
   takeNothing,
 } from "./intake.ts";
+import { CALLERS_ID } from "./limits.ts";
 import { hasBody, sendHead, sendProblem } from "./reply.ts";
 import { sendResult } from "./result.ts";
 import { readTerms, type Terms } from "./terms.ts";
@@ -49,11 +50,7 @@ export async function submitWithId(
   reply: FastifyReply,
 ): Promise<void> {
   const { id } = request.params;
-  if (!isCallersId(id)) {
-    const detail =
-      "The id in the path must be a UUID, or 22 to 128 random letters, digits, hyphens and underscores.";
-    return sendProblem(door, request, reply, problem("invalid-request", detail));
-  }
+  if (!isCallersId(id)) return sendProblem(door, request, reply, NOT_RANDOM);
   const terms = readTerms(request.raw, door);
   if ("refused" in terms) return sendProblem(door, request, reply, terms.refused);
   const taken = await takeEnvelope(door, request, reply, terms);
@@ -98,7 +95,7 @@ async function finish(
   const isNew = "view" in outcome && "replayed" in outcome && !outcome.replayed;
   if (taken.id !== null && !isNew) await discard(door, door.jobs.address(caller.owner, taken.id));
   if ("refused" in outcome) return sendRefused(door, request, reply, outcome);
-  if ("position" in outcome) return sendPreview(reply, outcome);
+  if ("quota" in outcome) return sendPreview(door, reply, outcome);
   return sendAccepted(door, request, reply, terms, outcome);
 }
 
@@ -244,8 +241,16 @@ function readEnvelope(
 
 /** Whether a caller's id can be as good as random: a counter or a word is not. */
 function isCallersId(id: string): boolean {
-  return /^[A-Za-z0-9_-]{22,128}$/.test(id) && new Set(id).size >= 6;
+  return CALLERS_ID_FORM.test(id) && new Set(id).size >= 6;
 }
+
+const { least, most } = CALLERS_ID;
+const CALLERS_ID_FORM = new RegExp(`^[A-Za-z0-9_-]{${least},${most}}$`);
+/** Why an id can't be a caller's. */
+export const NOT_RANDOM = problem(
+  "invalid-request",
+  `The id in the path must be a UUID, or ${least} to ${most} random letters, digits, hyphens and underscores.`,
+);
 
 /** Answers with the 202, or with the outcome where one was waited for; a promise only where something is to be awaited. */
 function sendAccepted(
@@ -282,17 +287,31 @@ function sendOutcome(
   const applied: string[] = [];
   if (prefer.respondAsync && !isOutcome) applied.push("respond-async");
   if (waited) applied.push("wait");
-  if (minimal) applied.push("return=minimal");
+  if (prefer.return !== null && !isOutcome && (minimal || view.job.goneAt === null)) {
+    applied.push(`return=${prefer.return}`);
+  }
   if (prefer.handling === "strict") applied.push("handling=strict");
   const answer = answerSubmit({ replayed, rate, waited, minimal, applied }, view, door.publicUrl());
   return sendResult(door, request, reply, answer, view);
 }
 
-function sendPreview(reply: FastifyReply, { position, completionAt, quota, rate }: Preview): void {
+function sendPreview(
+  door: Door,
+  reply: FastifyReply,
+  { repeats, position, completionAt, quota, rate }: Preview,
+): void {
   const fields: Fields = { "cache-control": "no-store", "content-type": JSON_TYPE };
   if (rate !== null) tellRate(fields, rate);
+  if (repeats !== null) fields["idempotency-replayed"] = "true";
   sendHead(reply, { status: 200, fields, content: { kind: "nothing" } });
-  reply.send(JSON.stringify({ position, estimatedCompletion: formatInstant(completionAt), quota }));
+  reply.send(
+    JSON.stringify({
+      repeats: repeats === null ? null : monitorUrl(door.publicUrl(), repeats),
+      position,
+      estimatedCompletion: completionAt === null ? null : formatInstant(completionAt),
+      quota,
+    }),
+  );
 }
 
 function sendRefused(door: Door, request: FastifyRequest, reply: FastifyReply, outcome: Refused): void {

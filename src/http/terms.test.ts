@@ -23,7 +23,7 @@ function refusedAs(...arguments_: Parameters<typeof read>): string {
 
 it("a plain submit has no terms", () => {
   expect(taken([["Host", "x"]])).toEqual({
-    prefer: { respondAsync: false, waitSeconds: null, handling: null, return: null },
+    prefer: { respondAsync: false, waitSeconds: null, handling: null, return: null, unknownAt: 0 },
     key: null,
     delayMs: 0,
     startWithinMs: null,
@@ -41,7 +41,13 @@ it("field names are read in any case, and several Prefer fields as one", () => {
     ["idempotency-KEY", '"k1"'],
     ["Coatcheck-Priority", "-5"],
   ]);
-  expect(terms.prefer).toEqual({ respondAsync: true, waitSeconds: 5, handling: null, return: "minimal" });
+  expect(terms.prefer).toEqual({
+    respondAsync: true,
+    waitSeconds: 5,
+    handling: null,
+    return: "minimal",
+    unknownAt: 0,
+  });
   expect(terms).toMatchObject({ key: "k1", priority: -5 });
 });
 
@@ -153,6 +159,14 @@ it("handling=strict refuses a Coatcheck field that nobody knows", () => {
   const unknown = ["Coatcheck-Colour", "red"] as const;
   expect(refusedAs([unknown])).toBe("taken");
   expect(refusedAs([unknown, ["Prefer", "handling=strict"]])).toBe("invalid-request");
+});
+
+it("handling=strict refuses a preference that nobody knows, in whichever of several fields it is asked for", () => {
+  const unknown = ["Prefer", "depth-noroot"] as const;
+  expect(refusedAs([unknown])).toBe("taken");
+  expect(refusedAs([unknown, ["Prefer", "handling=strict"]])).toBe("invalid-request");
+  const known = "handling=strict, respond-async, wait=5, return=representation";
+  expect(refusedAs([["Prefer", known]])).toBe("taken");
 });
 
 it("a key that is sent twice is refused, though a comma may stand in one", () => {

@@ -4,7 +4,7 @@ import type { IncomingMessage } from "node:http";
 import { parseDuration } from "../core/duration.ts";
 import { type ProblemDocument, problem } from "../core/problem.ts";
 import { parseIdempotencyKey } from "../protocol/idempotency-key.ts";
-import { type Preferences, parsePrefer } from "../protocol/prefer.ts";
+import { type Preference, type Preferences, parsePrefer, unmetPreference } from "../protocol/prefer.ts";
 import { parseInstant } from "./instant.ts";
 
 export interface Terms {
@@ -33,6 +33,8 @@ export function readTerms(
   const key = said.keys === null ? NO_KEY : parseIdempotencyKey(said.keys);
   if (key.kind === "invalid") return { refused: problem("invalid-idempotency-key", key.detail) };
   const prefer = parsePrefer(said.prefer);
+  const unmet = unmetPreference(prefer, UNDERSTOOD);
+  if (unmet !== null) return invalid(unmet);
   const terms = {
     prefer,
     key: key.kind === "key" ? key.key : null,
@@ -52,6 +54,13 @@ export function readTerms(
   return "refused" in query ? query : { ...terms, ...own, ...query };
 }
 
+const UNDERSTOOD: readonly Preference[] = [
+  "respond-async",
+  "wait",
+  "return=minimal",
+  "return=representation",
+  "handling",
+];
 const NO_KEY = { kind: "none" } as const;
 const NO_FIELDS: ReadonlyMap<string, string> = new Map();
 

@@ -30,7 +30,7 @@ describe("the rate", () => {
     expect(rates.take(ada).retryAfterSeconds).toBeNull();
     expect(rates.take(ada).retryAfterSeconds).toBe(20);
     now += 60_000;
-    expect(rates.look(ada).rate).toMatchObject({ remaining: 3, resetSeconds: 0 });
+    expect(rates.take(ada).rate).toMatchObject({ remaining: 2, resetSeconds: 20 });
   });
 
   it("is each owner's own", () => {
@@ -53,16 +53,18 @@ describe("the rate", () => {
       resetSeconds: 1,
     });
     expect(rates.take(callerOf("kim"))).toEqual({ rate: null, retryAfterSeconds: null });
-    expect(rates.look(callerOf("kim"))).toEqual({ rate: null, retryAfterSeconds: null });
   });
 
-  it("costs nothing to look at", () => {
-    const rates = createRates(() => 0);
-    for (let count = 0; count < 10; count++) {
-      expect(rates.look(ada)).toMatchObject({ rate: { remaining: 3 }, retryAfterSeconds: null });
-    }
-    for (let count = 0; count < 3; count++) rates.take(ada);
-    expect(rates.look(ada)).toMatchObject({ rate: { remaining: 0 }, retryAfterSeconds: 20 });
+  it("lets as many be looked up beyond it as it lets through, and gets them back as evenly", () => {
+    let now = 1_000_000;
+    const rates = createRates(() => now);
+    for (let count = 0; count < 4; count++) rates.take(ada);
+    const mayLookUp = () => rates.mayLookUp(ada);
+    expect([1, 2, 3, 4].map(mayLookUp)).toEqual([true, true, true, false]);
+    expect(rates.mayLookUp({ ...ada, owner: "bob" })).toBe(true);
+    now += 20_000;
+    expect([1, 2].map(mayLookUp)).toEqual([true, false]);
+    expect(rates.mayLookUp(callerOf("kim"))).toBe(true);
   });
 
   it("of a hundred thousand owners is remembered, and past them that of the one known for longest is forgotten", () => {
@@ -73,10 +75,10 @@ describe("the rate", () => {
     spend("first");
     spend("second");
     for (let count = 2; count < 100_000; count++) rates.take({ ...ada, owner: `owner ${count}` });
-    const left = (owner: string) => rates.look({ ...ada, owner }).rate?.remaining;
+    const left = (owner: string) => rates.take({ ...ada, owner }).rate?.remaining;
     expect([left("first"), left("second")]).toEqual([0, 0]);
-    rates.take({ ...ada, owner: "one more" });
-    expect([left("first"), left("second"), left("one more")]).toEqual([3, 0, 2]);
+    expect(left("one more")).toBe(2);
+    expect([left("second"), left("first")]).toEqual([0, 2]);
   });
 });
 
@@ -194,6 +196,66 @@ describe("admission", () => {
     });
     expect(await opened.submit(ada, ECHO, { key: "other" })).toMatchObject({
       refused: { type: "over-quota" },
+    });
+  });
+
+  describe("beyond the rate", () => {
+    const RATE = { quota: 2, windowSeconds: 60 };
+    const DISTINCT = defineOperation({ name: "distinct", dedupe: "content" });
+    const ID = "0190b6a0-3a1e-7c3e-8d5f-6a7b8c9d0e1f";
+    const ada = callerOf("ada", { rate: RATE });
+    const rateLimited = { refused: { type: "rate-limited" }, retryAfterSeconds: 30 };
+
+    it.each([
+      ["with its key", ECHO, { key: "k" }],
+      ["with its own id", ECHO, { id: ID, idFromCaller: true }],
+      ["by its content", DISTINCT, { input: "1" }],
+    ] as const)("a repeat %s gets its job, and what is new is refused", async (_how, operation, request) => {
+      await open({ operations: [ECHO, DISTINCT] });
+      const job = await opened.accept(ada, operation, request);
+      await opened.accept(ada, ECHO);
+      const repeat = await opened.submit(ada, operation, request);
+      expect(repeat).toMatchObject({ replayed: true, view: { job: { id: job.id } }, rate: { remaining: 0 } });
+      expect(await opened.submit(ada, ECHO, { key: "new" })).toMatchObject(rateLimited);
+      expect(await opened.submit(ada, ECHO)).toMatchObject(rateLimited);
+      expect(await waiting()).toBe(2);
+      // What was refused has not used up its key.
+      opened.clock.pass(30_000);
+      const other = { key: "new", fingerprint: "f".repeat(32) };
+      expect(await opened.submit(ada, ECHO, other)).toMatchObject({ replayed: false });
+    });
+
+    it("another request under a used key is told so", async () => {
+      await open();
+      await opened.accept(ada, ECHO, { key: "k" });
+      await opened.accept(ada, ECHO);
+      expect(await opened.submit(ada, ECHO, { key: "k", fingerprint: "f".repeat(32) })).toMatchObject({
+        refused: { type: "idempotency-key-reused" },
+      });
+    });
+
+    it("a storm of repeats is refused once there were as many again as the rate allows, and one looks no more", async () => {
+      let writes = 0;
+      await open({
+        between: (store) => ({
+          ...store,
+          read: (query) => store.read(query),
+          write: (write) => {
+            if (write.do === "submit") writes++;
+            return store.write(write);
+          },
+          listen: (listener) => store.listen(listener),
+          close: () => store.close(),
+        }),
+      });
+      await opened.accept(ada, ECHO, { key: "k" });
+      const outcomes = [];
+      for (let count = 0; count < 50; count++) outcomes.push(await opened.submit(ada, ECHO, { key: "k" }));
+      expect(outcomes.filter((outcome) => "replayed" in outcome)).toHaveLength(3);
+      expect(outcomes.at(-1)).toMatchObject(rateLimited);
+      expect(writes).toBe(4);
+      opened.clock.pass(30_000);
+      expect(await opened.submit(ada, ECHO, { key: "k" })).toMatchObject({ replayed: true });
     });
   });
 

@@ -1,10 +1,11 @@
-// The judgement around the write. The rate comes before it. Quota and backlog are counted by the store inside the
-// transaction that accepts, where the count can't be out of date; there a deadline that can't be kept is refused last.
+// The judgement around the write. The rate comes before it; what is beyond it may still be a repeat, which is looked up.
+// Quota and backlog are counted by the store inside the transaction that accepts, where the count can't be out of date;
+// there a deadline that can't be kept is refused last.
 
 import type { Caller, RateState, Refused, SubmitRequest } from "../core/jobs.ts";
 import type { Operation } from "../core/operation.ts";
 import { type ProblemName, problem } from "../core/problem.ts";
-import { type Bucket, take } from "../protocol/rate-limit.ts";
+import { type Bucket, type RatePolicy, type Taken, take } from "../protocol/rate-limit.ts";
 import type { SubmitRefusal } from "../store/store.ts";
 
 /** Owners whose rate is remembered; past it the one known for longest is forgotten, and starts with a whole quota. */
@@ -13,8 +14,11 @@ const MOST_OWNERS = 100_000;
 export interface Rates {
   /** Takes one submission of the owner's rate. */
   take(caller: Caller): Judged;
-  /** What `take` would judge now, and what is left; nothing is taken. */
-  look(caller: Caller): Judged;
+  /**
+   * Whether a submission beyond the rate may be looked up, as it may be a repeat. There are as many such look-ups as the
+   * rate has submissions, so that a storm of repeats is bounded too.
+   */
+  mayLookUp(caller: Caller): boolean;
 }
 
 interface Judged {
@@ -25,36 +29,37 @@ interface Judged {
 
 /** Counts submissions per owner, in this process. */
 export function createRates(now: () => number): Rates {
-  const buckets = new Map<string, Bucket>();
+  const submitted = createBuckets(now);
+  const lookedUp = createBuckets(now);
   return {
-    look({ owner, tier }) {
-      if (tier.rate === null) return UNLIMITED;
-      const policy = { name: tier.name, ...tier.rate };
-      const bucket = buckets.get(owner);
-      const { remaining, resetSeconds } = take(bucket, policy, now(), 0);
-      const { allowed, retryAfterSeconds } = take(bucket, policy, now());
+    take(caller) {
+      const { rate } = caller.tier;
+      if (rate === null) return UNLIMITED;
+      const policy = { name: caller.tier.name, ...rate };
+      const { remaining, resetSeconds, allowed, retryAfterSeconds } = submitted(caller.owner, policy);
       return {
         rate: { ...policy, remaining, resetSeconds },
         retryAfterSeconds: allowed ? null : retryAfterSeconds,
       };
     },
-    take({ owner, tier }) {
-      if (tier.rate === null) return UNLIMITED;
-      const policy = { name: tier.name, ...tier.rate };
-      const taken = take(buckets.get(owner), policy, now());
-      buckets.set(owner, taken.bucket);
-      if (buckets.size > MOST_OWNERS) {
-        for (const oldest of buckets.keys()) {
-          buckets.delete(oldest);
-          break;
-        }
+    mayLookUp: ({ owner, tier }) =>
+      tier.rate === null || lookedUp(owner, { name: tier.name, ...tier.rate }).allowed,
+  };
+}
+
+/** A bucket for each owner, to be taken from by one. */
+function createBuckets(now: () => number): (owner: string, policy: RatePolicy) => Taken {
+  const buckets = new Map<string, Bucket>();
+  return (owner, policy) => {
+    const taken = take(buckets.get(owner), policy, now());
+    buckets.set(owner, taken.bucket);
+    if (buckets.size > MOST_OWNERS) {
+      for (const oldest of buckets.keys()) {
+        buckets.delete(oldest);
+        break;
       }
-      const { remaining, resetSeconds, allowed, retryAfterSeconds } = taken;
-      return {
-        rate: { ...policy, remaining, resetSeconds },
-        retryAfterSeconds: allowed ? null : retryAfterSeconds,
-      };
-    },
+    }
+    return taken;
   };
 }
 

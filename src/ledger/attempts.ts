@@ -1,6 +1,7 @@
 // The worker's side of the ledger: `Attempts` over a store.
 
 import type { AttemptRef, Attempts } from "../core/attempts.ts";
+import type { Event } from "../core/event.ts";
 import type { Store } from "../store/store.ts";
 import type { Estimates } from "./estimates.ts";
 import { endsJob, type Feed } from "./feed.ts";
@@ -45,6 +46,7 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
 
   feed.listen((event) => {
     if (endsJob(event.kind)) estimates.learnSettled(event.operation);
+    if (event.kind !== "progress") estimates.learnRunning(event.operation, event.row, runs(event));
     const attempt = open.get(event.row);
     if (attempt === undefined && event.kind === "cancel-requested") {
       early.set(event.row, event.attempt);
@@ -107,6 +109,10 @@ export function createAttempts(store: Store, estimates: Estimates, feed: Feed, n
       return () => stops.delete(listener);
     },
   };
+}
+
+function runs({ status }: Event): boolean {
+  return status === "processing";
 }
 
 function forgetFirst(map: Map<number, number>): void {

@@ -15,8 +15,9 @@ import { isSettled, type Job } from "../core/job.ts";
 import type { View } from "../core/jobs.ts";
 import type { Sight, Store } from "../store/store.ts";
 
-/** Learned runs are handed to the store, and what other servers learned is read, this often. */
+/** Learned runs are handed to the store, and what other servers learned is read, this often; each server has a beat of its own. */
 const SHARE_EVERY_MS = 10_000;
+const BEAT = 0.25;
 
 /** Runs held until then: more are not needed to know a distribution. */
 const MOST_RUNS = 512;
@@ -31,8 +32,12 @@ interface Known {
   settled: number;
   settledAt: number;
   runs: number[];
+  /** The most that ever ran at once, or could have here. */
   slots: number;
+  /** In this process; null where it does not work the operation. */
   freeSlots: number | null;
+  /** Rows that run, wherever it is. */
+  readonly running: Set<number>;
 }
 
 export interface Estimates {
@@ -48,6 +53,8 @@ export interface Estimates {
   learnRun(operation: string, runMs: number): void;
   learnSettled(operation: string): void;
   learnSlots(operation: string, free: number, running: number): void;
+  /** An attempt began or ended, here or elsewhere: other processes' slots are known only by what runs in them. */
+  learnRunning(operation: string, row: number, runs: boolean): void;
   load(): Promise<void>;
   /** Keeps what is not kept yet. */
   share(): Promise<void>;
@@ -71,6 +78,7 @@ export function createEstimates(
         runs: [],
         slots: 0,
         freeSlots: null,
+        running: new Set(),
       };
       known.set(operation, entry);
     }
@@ -104,7 +112,8 @@ export function createEstimates(
       }
     }
   };
-  const sharing = setInterval(() => share().then(load).catch(onError), SHARE_EVERY_MS);
+  const everyMs = SHARE_EVERY_MS * (1 - BEAT * Math.random());
+  const sharing = setInterval(() => share().then(load).catch(onError), everyMs);
   sharing.unref();
 
   return {
@@ -133,7 +142,7 @@ export function createEstimates(
       const at = now();
       const entry = of(operation);
       fold(entry, at);
-      const { durations, drain, slots, freeSlots } = entry;
+      const { durations, drain, slots } = entry;
       return estimate(
         {
           status: "queued",
@@ -144,7 +153,7 @@ export function createEstimates(
           durations,
           drainPerSecond: drainPerSecond(drain, at),
           slots,
-          freeSlots,
+          freeSlots: freeSlotsOf(entry),
         },
         0,
       );
@@ -176,6 +185,11 @@ export function createEstimates(
       entry.freeSlots = free;
       entry.slots = Math.max(entry.slots, free + running);
     },
+    learnRunning(operation, row, runs) {
+      const entry = of(operation);
+      if (!runs) entry.running.delete(row);
+      else entry.slots = Math.max(entry.slots, entry.running.add(row).size);
+    },
     load,
     share,
     close: () => clearInterval(sharing),
@@ -194,6 +208,11 @@ function waiting(job: Job, position: number | null, entry: Known, at: number) {
     durations: entry.durations,
     drainPerSecond: drainPerSecond(entry.drain, at),
     slots: entry.slots,
-    freeSlots: entry.freeSlots,
+    freeSlots: freeSlotsOf(entry),
   } as const;
+}
+
+// A server that only serves sees what runs elsewhere, and the most that ever did.
+function freeSlotsOf({ freeSlots, slots, running }: Known): number | null {
+  return freeSlots ?? (slots === 0 ? null : Math.max(0, slots - running.size));
 }

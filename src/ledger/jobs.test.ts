@@ -136,6 +136,26 @@ describe.each(["memory", "sqlite"] as const)("over the store %s", (kind) => {
       expect(await jobsInAll()).toBe(1);
     });
 
+    it("says alone which submissions are the same: a key and equal content have no part in it", async () => {
+      const other = "0190b6a0-3a1e-7c3e-8d5f-6a7b8c9d0e20";
+      for (const [operation, request] of [
+        [ECHO, { key: "k" }],
+        [DISTINCT, { input: "1" }],
+      ] as const) {
+        const posted = await opened.accept(ADA, operation, request);
+        const [one, two] = [`${operation.name}-${ID}`, `${operation.name}-${other}`];
+        expect((await opened.accept(ADA, operation, { ...request, id: one, idFromCaller: true })).id).toBe(
+          one,
+        );
+        expect((await opened.accept(ADA, operation, { ...request, id: two, idFromCaller: true })).id).toBe(
+          two,
+        );
+        // Nor has the id any part in what the others say.
+        expect(await opened.submit(ADA, operation, request)).toMatchObject(replayOf(posted));
+      }
+      expect(await jobsInAll()).toBe(6);
+    });
+
     it("can't take the place of a job whose id was made here", async () => {
       const job = await opened.accept(ADA, ECHO);
       expect(await opened.submit(ADA, ECHO, { id: job.id, idFromCaller: true })).toMatchObject({

@@ -1,11 +1,11 @@
 // The caller's side of the ledger: `Jobs` over a store.
 
 import { isSettled, type Policy } from "../core/job.ts";
-import type { Caller, Jobs, Refused, SubmitRequest, View } from "../core/jobs.ts";
+import type { Caller, Jobs, RateState, Refused, SubmitRequest, View } from "../core/jobs.ts";
 import type { Operation } from "../core/operation.ts";
 import type { Operations } from "../core/operations.ts";
 import { problem } from "../core/problem.ts";
-import type { Sameness, Store } from "../store/store.ts";
+import type { Sameness, Sight, Store } from "../store/store.ts";
 import { createRates, refusalOf, refuse, startWithinMs } from "./admission.ts";
 import { addressOf, contentDigest, createId, keyDigest } from "./digest.ts";
 import type { Estimates } from "./estimates.ts";
@@ -31,20 +31,74 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
     return ready.operation;
   };
 
-  // What needs the outlook is asked only where a deadline or a dry run wants it.
-  const late = async (caller: Caller, request: SubmitRequest, policy: Policy): Promise<number | null> => {
-    const within = startWithinMs(request, operationOf(request.operation));
-    if (within === null) return null;
-    const { position } = await store.read({
-      get: "outlook",
-      owner: caller.owner,
-      operation: request.operation,
-      priority: policy.priority,
-      weight: policy.weight,
-    });
-    const { waitMs } = estimates.outlook(request.operation, position, request.delayMs);
+  const outlookOf = (caller: Caller, operation: Operation, { priority, weight }: Policy) =>
+    store.read({ get: "outlook", owner: caller.owner, operation: operation.name, priority, weight });
+
+  /** By how many seconds a start within `withinMs` can't be kept; null where it can. */
+  const late = async (
+    caller: Caller,
+    operation: Operation,
+    policy: Policy,
+    delayMs: number,
+    withinMs: number,
+  ): Promise<number | null> => {
+    const { position } = await outlookOf(caller, operation, policy);
+    const { waitMs } = estimates.outlook(operation.name, position, delayMs);
     // A deadline that has passed can't be kept, however free the workers are.
-    return waitMs > within || within <= 0 ? Math.max(1, Math.ceil((waitMs - within) / 1000)) : null;
+    return waitMs > withinMs || withinMs <= 0 ? Math.max(1, Math.ceil((waitMs - withinMs) / 1000)) : null;
+  };
+
+  /** Judges a submission, and accepts it where nothing is against it and `accepts`; else a new one has no sight. */
+  const judge = async (
+    caller: Caller,
+    request: SubmitRequest,
+    accepts: boolean,
+  ): Promise<Judged | Refused> => {
+    const operation = operationOf(request.operation);
+    const sameness = samenessOf(caller, operation, request);
+    const { rate, retryAfterSeconds } = rates.take(caller);
+    const isTooFast = retryAfterSeconds !== null;
+    // What was accepted before is no less accepted for being repeated too fast, or too late.
+    if (isTooFast && ((sameness === null && !request.idFromCaller) || !rates.mayLookUp(caller))) {
+      return refuse("rate-limited", undefined, retryAfterSeconds, rate);
+    }
+    const policy = policies(operation, caller, request);
+    const withinMs = startWithinMs(request, operation);
+    // What needs the outlook is asked only where a deadline wants it.
+    const lateSeconds =
+      withinMs === null || isTooFast
+        ? null
+        : await late(caller, operation, policy, request.delayMs, withinMs);
+    const id = request.id ?? createId();
+    const written = await store.write({
+      do: "submit",
+      submission: {
+        id,
+        owner: caller.owner,
+        operation: operation.name,
+        policy,
+        input: request.input,
+        upload: request.upload,
+        trace: request.trace,
+        delayMs: request.delayMs,
+        startWithinMs: withinMs,
+      },
+      sameness,
+      address: addressOf(caller.owner, id),
+      idFingerprint: request.idFromCaller ? request.fingerprint : null,
+      limits: { active: caller.tier.active, operationBacklog: operation.backlog, backlog },
+      onlyRepeat: !accepts || isTooFast || lateSeconds !== null,
+    });
+    if ("did" in written) return { policy, rate, sight: written };
+    const { refused } = written;
+    if (refused === "key-reused") return refusalOf(refused, caller, operation, 0, rate);
+    if (isTooFast) return refuse("rate-limited", undefined, retryAfterSeconds, rate);
+    if (refused === "over-quota" || refused === "operation-backlog-full" || refused === "backlog-full") {
+      return refusalOf(refused, caller, operation, estimates.roomSeconds(operation.name), rate);
+    }
+    if (refused !== "not-found") throw new Error(`A submission was refused as ${refused}.`);
+    if (lateSeconds === null) return { policy, rate, sight: null };
+    return refuse("deadline-unattainable", undefined, lateSeconds, rate);
   };
 
   return {
@@ -52,80 +106,29 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
     address: addressOf,
 
     async submit(caller, request) {
-      const operation = operationOf(request.operation);
-      const { rate, retryAfterSeconds } = rates.take(caller);
-      if (retryAfterSeconds !== null) return refuse("rate-limited", undefined, retryAfterSeconds, rate);
-      const policy = policies(operation, caller, request);
-      const lateSeconds = await late(caller, request, policy);
-      const id = request.id ?? createId();
-      const written = await store.write({
-        do: "submit",
-        submission: {
-          id,
-          owner: caller.owner,
-          operation: operation.name,
-          policy,
-          input: request.input,
-          upload: request.upload,
-          trace: request.trace,
-          delayMs: request.delayMs,
-          startWithinMs: startWithinMs(request, operation),
-        },
-        sameness: samenessOf(caller, operation, request),
-        address: addressOf(caller.owner, id),
-        idFingerprint: request.idFromCaller ? request.fingerprint : null,
-        limits: { active: caller.tier.active, operationBacklog: operation.backlog, backlog },
-        // What was accepted before is no less accepted for being repeated late.
-        onlyRepeat: lateSeconds !== null,
-      });
-      if ("did" in written) return { view: estimates.view(written), replayed: written.replayed, rate };
-      if (lateSeconds !== null && written.refused === "not-found") {
-        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), rate);
-      }
-      const { refused } = written;
-      if (refused === "key-reused" || refused === "over-quota" || refused.endsWith("backlog-full")) {
-        return refusalOf(
-          refused as "key-reused",
-          caller,
-          operation,
-          estimates.roomSeconds(operation.name),
-          rate,
-        );
-      }
-      throw new Error(`A submission was refused as ${refused}.`);
+      const judged = await judge(caller, request, true);
+      if ("refused" in judged) return judged;
+      const { sight, rate } = judged;
+      if (sight === null) throw new Error("A new submission was taken for a look-up.");
+      return { view: estimates.view(sight), replayed: sight.replayed, rate };
     },
 
     async preview(caller, request) {
+      const judged = await judge(caller, request, false);
+      if ("refused" in judged) return judged;
+      const { sight, policy, rate } = judged;
       const operation = operationOf(request.operation);
-      const policy = policies(operation, caller, request);
-      // In the order in which a submit is judged, so that both are refused for the same reason.
-      const { rate, retryAfterSeconds } = rates.look(caller);
-      if (retryAfterSeconds !== null) return refuse("rate-limited", undefined, retryAfterSeconds, rate);
-      const { position, active, waiting } = await store.read({
-        get: "outlook",
-        owner: caller.owner,
-        operation: operation.name,
-        priority: policy.priority,
-        weight: policy.weight,
-      });
-      const room = estimates.roomSeconds(operation.name);
+      const outlook = await outlookOf(caller, operation, policy);
+      const { active } = outlook;
       const limit = caller.tier.active;
-      if (limit !== null && active >= limit) return refusalOf("over-quota", caller, operation, room, rate);
-      if (waiting >= operation.backlog)
-        return refusalOf("operation-backlog-full", caller, operation, room, rate);
-      const { operations: all } = await store.read({ get: "counts" });
-      const waitingInAll = Object.values(all).reduce((sum, { queued }) => sum + queued, 0);
-      if (waitingInAll >= backlog) return refusalOf("backlog-full", caller, operation, room, rate);
-      const lateSeconds = await late(caller, request, policy);
-      if (lateSeconds !== null)
-        return refuse("deadline-unattainable", undefined, Math.max(1, lateSeconds), rate);
+      if (sight !== null) {
+        const { position, completionAt } = estimates.view(sight);
+        return { repeats: sight.job.id, position, completionAt, quota: { active, limit, cost: 0 }, rate };
+      }
+      const { position } = outlook;
       const { remainingMs } = estimates.outlook(operation.name, position, request.delayMs);
-      return {
-        position,
-        completionAt: Math.round(now() + remainingMs),
-        quota: { active, limit, cost: 1 },
-        rate,
-      };
+      const completionAt = Math.round(now() + remainingMs);
+      return { repeats: null, position, completionAt, quota: { active, limit, cost: 1 }, rate };
     },
 
     async get(caller, id) {
@@ -182,7 +185,18 @@ export function createJobs({ store, operations, estimates, feed, now, backlog }:
   };
 }
 
+/** A submission that nothing is against. */
+interface Judged {
+  readonly policy: Policy;
+  readonly rate: RateState | null;
+  /** The job that was accepted, now or before; null where it is only known that it would be. */
+  readonly sight: (Sight & { readonly replayed: boolean }) | null;
+}
+
+// What the caller names says which submissions are the same: its id before all, then its key. Content says it for those
+// who name nothing.
 function samenessOf({ owner }: Caller, { name, dedupe }: Operation, request: SubmitRequest): Sameness | null {
+  if (request.idFromCaller) return null;
   if (request.key !== null) {
     return { key: keyDigest(owner, name, request.key), fingerprint: request.fingerprint, reach: "life" };
   }

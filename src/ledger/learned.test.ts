@@ -64,6 +64,20 @@ describe("the estimate of an operation", () => {
     expectAbout(waitOf(5), 39_000);
   });
 
+  it("counts the slots of other processes by what runs in them", () => {
+    const one = open();
+    for (let count = 0; count < 8; count++) one.learnRun("echo", 10_000);
+    for (const row of [1, 2, 3, 4]) one.learnRunning("echo", row, true);
+    expectAbout(one.outlook("echo", 8, 0).waitMs, (7.5 * 10_000) / 4);
+    one.learnRunning("echo", 2, false);
+    expect(one.outlook("echo", 1, 0).waitMs).toBe(0);
+    expect(one.outlook("echo", 2, 0).waitMs).toBeGreaterThan(0);
+    // An end that is told twice, or whose beginning was not heard, frees no slot.
+    one.learnRunning("echo", 2, false);
+    one.learnRunning("echo", 99, false);
+    expect(one.outlook("echo", 2, 0).waitMs).toBeGreaterThan(0);
+  });
+
   it("has a job begin at once while there are free slots for all who wait", () => {
     const one = open();
     one.learnRun("echo", 10_000);

@@ -116,24 +116,65 @@ describe("a preview", () => {
     await opened.claim(RENDER);
   }
 
-  it("costs nothing, however often it is asked for", async () => {
+  it("leaves nothing behind, and counts to the rate", async () => {
     opened = await openLedger({ operations: [RENDER] });
-    const limited = callerOf("ada", { active: 1, rate: { quota: 1, windowSeconds: 60 } });
+    const limited = callerOf("ada", { active: 1, rate: { quota: 6, windowSeconds: 60 } });
     const before = (await opened.counts()).jobs;
     const events: unknown[] = [];
     opened.listen((event) => events.push(event));
     for (let count = 0; count < 5; count++) {
       expect(await preview(limited, { key: "k" })).toEqual({
+        repeats: null,
         position: 1,
         completionAt: expect.any(Number),
         quota: { active: 0, limit: 1, cost: 1 },
-        rate: { name: "default", quota: 1, windowSeconds: 60, remaining: 1, resetSeconds: 0 },
+        rate: {
+          name: "default",
+          quota: 6,
+          windowSeconds: 60,
+          remaining: 5 - count,
+          resetSeconds: expect.any(Number),
+        },
       });
     }
     expect([(await opened.counts()).jobs, events]).toEqual([before, []]);
     expect(await opened.submit(limited, RENDER, { key: "k", fingerprint: OTHER })).toMatchObject({
       replayed: false,
     });
+    expect(await opened.jobs.preview(limited, requestOf(RENDER))).toMatchObject({
+      refused: { type: "rate-limited" },
+    });
+  });
+
+  it("of a repeat tells the job that is there, also beyond the quota, and that it costs nothing", async () => {
+    opened = await openLedger({ operations: [RENDER] });
+    const limited = callerOf("ada", { active: 2 });
+    const [{ id }] = [
+      await opened.accept(limited, RENDER, { key: "k" }),
+      await opened.accept(limited, RENDER),
+    ];
+    const quota = { active: 2, limit: 2, cost: 0 };
+    expect(await preview(limited, { key: "k" })).toEqual({
+      repeats: id,
+      position: 1,
+      completionAt: expect.any(Number),
+      quota,
+      rate: null,
+    });
+    expect(
+      await opened.jobs.preview(limited, requestOf(RENDER, { key: "k", fingerprint: OTHER })),
+    ).toMatchObject({
+      refused: { type: "idempotency-key-reused" },
+    });
+    await opened.work(RENDER);
+    expect(await preview(limited, { key: "k" })).toEqual({
+      repeats: id,
+      position: null,
+      completionAt: null,
+      quota: { ...quota, active: 1 },
+      rate: null,
+    });
+    expect((await opened.counts()).jobs).toBe(2);
   });
 
   it("tells the place and the end that a submit then gets", async () => {

@@ -7,6 +7,9 @@ import type { Store } from "../store/store.ts";
 /** Bounds how late a rescue, a start deadline or an expiry is noticed. */
 const SWEEP_EVERY_MS = 500;
 
+/** How much sooner it may be: so the sweeps of several processes on one store fall apart, and most of them find nothing to do. */
+const SOONER = 0.25;
+
 /** Changes in one transaction, so that no commit of callers waits long behind it. */
 const SWEEP_LIMIT = 500;
 
@@ -65,11 +68,11 @@ export function createSweep(store: Store, blobs: Blobs | null, onError: (error: 
     return underWay;
   };
 
-  const sweeping = setInterval(() => run().catch(onError), SWEEP_EVERY_MS);
+  const sweeping = setInterval(() => run().catch(onError), sooner(SWEEP_EVERY_MS));
   let collected = collect().catch(onError);
   const collecting = setInterval(() => {
     collected = collected.then(collect).catch(onError);
-  }, ORPHANS_EVERY_MS);
+  }, sooner(ORPHANS_EVERY_MS));
   sweeping.unref();
   // A server that is killed again and again must get to it.
   run().catch(onError);
@@ -85,4 +88,8 @@ export function createSweep(store: Store, blobs: Blobs | null, onError: (error: 
       await underWay?.catch(() => {});
     },
   };
+}
+
+function sooner(ms: number): number {
+  return ms * (1 - SOONER * Math.random());
 }

@@ -1,8 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Preferences, parsePrefer, preferenceApplied } from "./prefer.ts";
+import { type Preferences, parsePrefer, preferenceApplied, unmetPreference } from "./prefer.ts";
 
-const nothing: Preferences = { respondAsync: false, waitSeconds: null, handling: null, return: null };
+const nothing: Preferences = {
+  respondAsync: false,
+  waitSeconds: null,
+  handling: null,
+  return: null,
+  unknownAt: 0,
+};
 
 const cases: readonly (readonly [string | undefined, Partial<Preferences>])[] = [
   [undefined, {}],
@@ -23,20 +29,23 @@ const cases: readonly (readonly [string | undefined, Partial<Preferences>])[] = 
   ["wait=5, wait=9", { waitSeconds: 5 }],
   ["wait, wait=9", { waitSeconds: "default" }],
   ["wait=99999999999999999999", { waitSeconds: 999_999_999 }],
-  ["wait=-1", {}],
-  ["wait=1.5", {}],
-  ["wait=soon, wait=3", { waitSeconds: 3 }],
-  ['wait="5', {}],
-  ['wait="5"6', {}],
-  ["respond-async=false", {}],
-  ['foo="a, wait=9"; bar, wait=3', { waitSeconds: 3 }],
-  ['foo="a\\", wait=9", wait=3', { waitSeconds: 3 }],
+  ["wait=-1", { unknownAt: 1 }],
+  ["wait=1.5", { unknownAt: 1 }],
+  ["wait=soon, wait=3", { waitSeconds: 3, unknownAt: 1 }],
+  ["wait=3, wait=soon", { waitSeconds: 3, unknownAt: 2 }],
+  ['wait="5', { unknownAt: 1 }],
+  ['wait="5"6', { unknownAt: 1 }],
+  ["respond-async=false", { unknownAt: 1 }],
+  ['foo="a, wait=9"; bar, wait=3', { waitSeconds: 3, unknownAt: 1 }],
+  ['foo="a\\", wait=9", wait=3', { waitSeconds: 3, unknownAt: 1 }],
+  ["wait=3,, foo, bar", { waitSeconds: 3, unknownAt: 3 }],
   ["handling=strict, return=minimal", { handling: "strict", return: "minimal" }],
   ["HANDLING=Lenient, Return=Representation", { handling: "lenient", return: "representation" }],
   ["handling=lenient, handling=strict", { handling: "lenient" }],
-  ["handling=loose, return", {}],
-  ["waiter=5, xrespond-async", {}],
-  ["=5, ;wait=5", {}],
+  ["handling=strict, handling=loose", { handling: "strict", unknownAt: 2 }],
+  ["handling=loose, return", { unknownAt: 1 }],
+  ["waiter=5, xrespond-async", { unknownAt: 1 }],
+  ["=5, ;wait=5", { unknownAt: 1 }],
 ];
 
 test.each(cases)("Prefer: %s means %j", (header, expected) => {
@@ -73,9 +82,29 @@ test("preferences in any order after any unknown ones are found", () => {
   fc.assert(
     fc.property(fc.array(unknown), fc.nat({ max: 1000 }), (before, wait) => {
       const header = [...before, `wait=${wait}`, "respond-async"].join(", ");
-      expect(parsePrefer(header)).toEqual({ ...nothing, respondAsync: true, waitSeconds: wait });
+      const unknownAt = before.length === 0 ? 0 : 1;
+      expect(parsePrefer(header)).toEqual({ ...nothing, respondAsync: true, waitSeconds: wait, unknownAt });
     }),
   );
+});
+
+test.each([
+  ["wait=5, foo", null],
+  ["handling=lenient, foo", null],
+  ["handling=strict", null],
+  ["handling=strict, wait=5; reason=x, wait=6", null],
+  ["handling=strict, return=minimal", null],
+  ["foo, handling=strict", "handling=strict: preference 1 is not known here."],
+  ["handling=strict, wait=5, canary=1942", "handling=strict: preference 3 is not known here."],
+  ["handling=strict, wait=soon", "handling=strict: preference 2 is not known here."],
+  ["handling=strict, respond-async", "handling=strict: respond-async is not understood here."],
+  [
+    "handling=strict, return=representation",
+    "handling=strict: return=representation is not understood here.",
+  ],
+])("Prefer: %s is met, or what of it is not is said without repeating it: %s", (header, unmet) => {
+  const said = unmetPreference(parsePrefer(header), ["wait", "return=minimal", "handling"]);
+  expect(said).toBe(unmet === null ? null : `${unmet} It takes wait, return=minimal, handling.`);
 });
 
 test("Preference-Applied names what was honoured, separated by commas", () => {

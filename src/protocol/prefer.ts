@@ -10,6 +10,8 @@ export interface Preferences {
   readonly handling: "strict" | "lenient" | null;
   /** §4.2. */
   readonly return: "minimal" | "representation" | null;
+  /** The place in the list, from 1, of the first preference that is not known or has no valid value; 0 without one. */
+  readonly unknownAt: number;
 }
 
 /**
@@ -19,10 +21,34 @@ export interface Preferences {
 export function parsePrefer(header: string | undefined): Preferences {
   if (header === undefined || header === "") return NOTHING;
   if (header === "respond-async") return RESPOND_ASYNC;
-  const found: Found = { respondAsync: false, waitSeconds: null, handling: null, return: null };
+  const found: Found = { ...NOTHING };
   let at = 0;
-  while (at < header.length) at = readPreference(header, at, found);
+  for (let place = 1; at < header.length; place++) at = readPreference(header, at, found, place);
   return found;
+}
+
+/** A preference that a route can honour. */
+export type Preference = "respond-async" | "wait" | "handling" | "return=minimal" | "return=representation";
+
+/**
+ * What keeps a request that asks for `handling=strict` from being handled so: it prefers what this route does not
+ * understand. Null where it understands all of it, or was not asked for strictness. Nothing that was sent is repeated.
+ */
+export function unmetPreference(prefer: Preferences, understood: readonly Preference[]): string | null {
+  if (prefer.handling !== "strict") return null;
+  const takes = `It takes ${understood.join(", ")}.`;
+  if (prefer.unknownAt > 0)
+    return `handling=strict: preference ${prefer.unknownAt} is not known here. ${takes}`;
+  const unmet = namesOf(prefer).find((name) => !understood.includes(name));
+  return unmet === undefined ? null : `handling=strict: ${unmet} is not understood here. ${takes}`;
+}
+
+function namesOf({ respondAsync, waitSeconds, return: form }: Preferences): readonly Preference[] {
+  return [
+    ...(respondAsync ? (["respond-async"] as const) : []),
+    ...(waitSeconds === null ? [] : (["wait"] as const)),
+    ...(form === null ? [] : [`return=${form}` as const]),
+  ];
 }
 
 /** The value of Preference-Applied for the preferences that were honoured: names only, no parameters (RFC 7240 §3). */
@@ -37,6 +63,7 @@ const NOTHING: Preferences = Object.freeze({
   waitSeconds: null,
   handling: null,
   return: null,
+  unknownAt: 0,
 });
 const RESPOND_ASYNC: Preferences = Object.freeze({ ...NOTHING, respondAsync: true });
 
@@ -44,7 +71,7 @@ const RESPOND_ASYNC: Preferences = Object.freeze({ ...NOTHING, respondAsync: tru
 const MOST_SECONDS = 999_999_999;
 
 /** Reads from one comma to the next and notes what it found; answers where the next preference begins. */
-function readPreference(header: string, start: number, found: Found): number {
+function readPreference(header: string, start: number, found: Found, place: number): number {
   let end = start;
   let equals = -1;
   let semicolon = -1;
@@ -56,13 +83,15 @@ function readPreference(header: string, start: number, found: Found): number {
     else if (code === EQUALS && equals === -1 && semicolon === -1) equals = end;
   }
   const last = semicolon === -1 ? end : semicolon;
-  if (equals === -1) note(found, header.slice(start, last).trim().toLowerCase(), "");
-  else
-    note(
-      found,
-      header.slice(start, equals).trim().toLowerCase(),
-      word(header.slice(equals + 1, last).trim()),
-    );
+  const name = header
+    .slice(start, equals === -1 ? last : equals)
+    .trim()
+    .toLowerCase();
+  const value = equals === -1 ? "" : word(header.slice(equals + 1, last).trim());
+  const isKnown = note(found, name, value);
+  // An empty member of the list is no preference (RFC 9110 §5.6.1.2).
+  const isNone = name === "" && equals === -1 && semicolon === -1;
+  if (!isKnown && !isNone && found.unknownAt === 0) found.unknownAt = place;
   return end + 1;
 }
 
@@ -73,16 +102,30 @@ function word(text: string): string | null {
   return text.slice(1, -1).replaceAll(/\\(.)/g, "$1");
 }
 
-function note(found: Found, name: string, value: string | null): void {
-  if (value === null) return;
-  if (name === "respond-async") {
-    if (value === "") found.respondAsync = true;
-  } else if (name === "wait") {
-    if (found.waitSeconds === null) found.waitSeconds = seconds(value);
-  } else if (name === "handling") {
-    found.handling ??= oneOf(value, "strict", "lenient");
-  } else if (name === "return") {
-    found.return ??= oneOf(value, "minimal", "representation");
+/** Notes a preference; false where it is none that is known. The first of duplicates wins (§2). */
+function note(found: Found, name: string, value: string | null): boolean {
+  if (value === null) return false;
+  switch (name) {
+    case "respond-async":
+      if (value === "") found.respondAsync = true;
+      return value === "";
+    case "wait": {
+      const wait = seconds(value);
+      found.waitSeconds ??= wait;
+      return wait !== null;
+    }
+    case "handling": {
+      const handling = oneOf(value, "strict", "lenient");
+      found.handling ??= handling;
+      return handling !== null;
+    }
+    case "return": {
+      const form = oneOf(value, "minimal", "representation");
+      found.return ??= form;
+      return form !== null;
+    }
+    default:
+      return false;
   }
 }
 

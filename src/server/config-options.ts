@@ -26,6 +26,8 @@ export interface OperationEntry<O = Operation | string> {
   readonly isolate?: "thread" | "process";
   /** Most attempts at once, 1 to 10,000. */
   readonly concurrency?: number;
+  /** Most memory of an isolated handler's JavaScript heap, in MiB. Default 1024. */
+  readonly memoryMb?: number;
 }
 
 /** What a configuration file may say; `docs/reference/configuration.md` has every default. Paths are from the working directory. */
@@ -33,7 +35,7 @@ export interface ConfigOptions<
   Listed extends readonly (Operation | string)[] = readonly (Operation | string)[],
 > {
   readonly operations: { readonly [At in keyof Listed]: OperationEntry<Listed[At]> };
-  /** `sqlite:./data/coatcheck.db` or `memory:`. */
+  /** `sqlite:./data/coatcheck.db`, `postgres://…`, `redis://…` or `memory:`. */
   readonly store?: string;
   readonly files?: string;
   readonly host?: string;
@@ -54,6 +56,12 @@ export interface ConfigOptions<
   };
   readonly tiers?: Readonly<Record<string, TierOptions>>;
   readonly limits?: "on" | "off";
+  /** False: the server only serves, and `coatcheck work` works. Default true. */
+  readonly work?: boolean;
+  /** Most attempts at once in one process, over all operations. */
+  readonly concurrency?: number;
+  /** Where `coatcheck work` answers `/health/live` and `/health/ready`. Default: nowhere. */
+  readonly healthPort?: number;
   readonly cors?: { readonly origins?: readonly string[] };
   readonly log?: { readonly level?: LogLevel; readonly pretty?: boolean };
   readonly shutdownGrace?: Duration;

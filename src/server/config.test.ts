@@ -19,7 +19,7 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-const OPERATION = `{ name: "echo", path: "/echo", policy: {}, title: "", description: "", input: null, output: null, file: null }`;
+const OPERATION = JSON.stringify(defineOperation({ name: "echo", path: "/echo" }));
 const OPERATIONS = `operations: [{ operation: ${OPERATION}, handler: () => 1 }]`;
 
 async function load(options: string, sources: ConfigSources = {}) {
@@ -48,6 +48,9 @@ describe("what is left out", () => {
       publicUrl: null,
       access: { kind: "open", keys: [], keysFile: null, jwt: null },
       limits: "on",
+      work: true,
+      concurrency: null,
+      healthPort: null,
       cors: { origins: [] },
       log: { level: "info", pretty: null },
       shutdownGraceMs: 25_000,
@@ -98,7 +101,13 @@ describe("the file", () => {
     await writeFile(join(directory, "work.mjs"), `export const echo = ${OPERATION}; export default () => 1;`);
     const written = {
       operations: [
-        { operation: "./work.mjs#echo", module: "./work.mjs", isolate: "process", concurrency: 3 },
+        {
+          operation: "./work.mjs#echo",
+          module: "./work.mjs",
+          isolate: "process",
+          concurrency: 3,
+          memoryMb: 64,
+        },
       ],
       store: "memory:",
       port: 0,
@@ -112,6 +121,7 @@ describe("the file", () => {
       handler: null,
       isolate: "process",
       concurrency: 3,
+      memoryMb: 64,
     });
     expect(config.operations[0]?.module?.href).toMatch(/^file:.*\/work\.mjs$/);
   });
@@ -157,6 +167,8 @@ describe("layers", () => {
       COATCHECK_JWT_ISSUER: "https://issuer.example",
       COATCHECK_JWT_AUDIENCE: "one, two",
       COATCHECK_LIMITS: "off",
+      COATCHECK_CONCURRENCY: "12",
+      COATCHECK_HEALTH_PORT: "2021",
       COATCHECK_CORS_ORIGINS: "https://a.example,http://localhost:5173",
       COATCHECK_LOG_LEVEL: "warn",
       COATCHECK_SHUTDOWN_GRACE: "1m",
@@ -178,6 +190,8 @@ describe("layers", () => {
         },
       },
       limits: "off",
+      concurrency: 12,
+      healthPort: 2021,
       cors: { origins: ["https://a.example", "http://localhost:5173"] },
       log: { level: "warn" },
       shutdownGraceMs: 60_000,
@@ -218,10 +232,12 @@ describe("mistakes", () => {
     [`${OPERATIONS}, publicUrl: "api.example"`, "publicUrl must be a URL such as"],
     [`${OPERATIONS}, publicUrl: "https://a:b@api.example"`, "publicUrl must be a URL such as"],
     [`${OPERATIONS}, store: "./jobs.db"`, "store is not a store: a store is `sqlite:` and a path"],
-    [
-      `${OPERATIONS}, store: "postgres://a:hunter2@b/c"`,
-      "store can't be postgres here: a store is `sqlite:`",
-    ],
+    [`${OPERATIONS}, store: "mysql://a:hunter2@b/c"`, "store can't be mysql: a store is `sqlite:`"],
+    [`${OPERATIONS}, store: "postgres://a:hunter2/@b:5432/c"`, "store is not a URL: write postgres://"],
+    [`${OPERATIONS}, work: "no"`, "work must be true or false."],
+    [`${OPERATIONS}, work: false, store: "memory:"`, "A store in memory is this process's alone"],
+    [`${OPERATIONS}, concurrency: 0`, "concurrency must be a whole number from 1 to 10000."],
+    [`${OPERATIONS}, healthPort: -1`, "healthPort must be a whole number from 0 to 65535."],
     [`${OPERATIONS}, limits: "none"`, "limits must be on or off."],
     [
       `${OPERATIONS}, log: { level: "loud" }`,
@@ -238,6 +254,22 @@ describe("mistakes", () => {
     [
       `operations: [{ operation: {}, handler() {} }]`,
       "operations.0.operation must be what `defineOperation` gave.",
+    ],
+    [
+      `operations: [{ operation: { name: "echo", path: "/echo", policy: {} }, handler() {} }]`,
+      'The operation "echo" is not what `defineOperation` gives: its title must be text.',
+    ],
+    [
+      `operations: [{ operation: { ...${OPERATION}, policy: { maxAttempts: 3 } }, handler() {} }]`,
+      'The operation "echo" is not what `defineOperation` gives: its policy.backoff must be an object.',
+    ],
+    [
+      `operations: [{ operation: ${OPERATION}, handler() {}, memoryMb: 64 }]`,
+      'The memory of "echo" can be bounded only where it is isolated.',
+    ],
+    [
+      `operations: [{ operation: ${OPERATION}, module: "./coatcheck.config.mjs", isolate: "thread", memoryMb: 1 }]`,
+      "operations.0.memoryMb must be a whole number from 16 to 1048576.",
     ],
     [`operations: [{ operation: "./none.mjs#a", handler() {} }]`, "operations.0: there is no ./none.mjs."],
     [
@@ -336,6 +368,8 @@ describe("access", () => {
   test.each([
     [{ ...key, hash: "sha256:abc" }, 'access.keys[0].hash must be "sha256:" and 64 lower-case hex digits'],
     [{ ...key, owner: "" }, "access.keys[0].owner must be text of 1 to 256 characters."],
+    [{ ...key, owner: "ada\ud800" }, "access.keys[0].owner must be text of 1 to 256 characters."],
+    [{ ...key, owner: "\udc00\ud800" }, "access.keys[0].owner must be text of 1 to 256 characters."],
     [
       { ...key, scopes: ["root"] },
       "access.keys[0].scopes must be a list of these: submit, read, cancel, work, admin.",
@@ -417,34 +451,70 @@ test("a store has its files beside it, and no other store's", async () => {
   const of = async (store: string) =>
     (await load(OPERATIONS, { environment: { COATCHECK_STORE: store } })).files;
   expect(await of("sqlite:elsewhere/jobs.db")).toBe(join(directory, "elsewhere/files"));
+  expect(await of("sqlite:///srv/jobs.db")).toBe("/srv/files");
   expect(await of("memory:")).toBeNull();
+  expect(await of("postgres://db/jobs?schema=coat")).toBeNull();
+});
+
+describe("a process that only works", () => {
+  test("needs nobody's keys, and may listen anywhere", async () => {
+    const config = await load(`${OPERATIONS}, host: "0.0.0.0", access: { keysFile: "none.json" }`, {
+      use: "work",
+      flags: { concurrency: "7", healthPort: "0" },
+    });
+    expect(config).toMatchObject({ concurrency: 7, healthPort: 0, access: { keys: [], keysFile: null } });
+  });
+
+  test.each([
+    [
+      `operations: [{ operation: ${OPERATION} }]`,
+      {},
+      "No operation has a handler or a module, so there is nothing to work.",
+    ],
+    [
+      `${OPERATIONS}, store: "memory:"`,
+      {},
+      "A store in memory is this process's alone, so nobody else can do its work: choose another store.",
+    ],
+    [OPERATIONS, { concurrency: "0" }, "--concurrency must be a whole number from 1 to 10000."],
+    [OPERATIONS, { healthPort: "no" }, "--health-port must be a whole number from 0 to 65535."],
+  ])("is refused with %s and %j", async (options, flags, sentence) => {
+    expect(await mistakesOf(load(options, { use: "work", flags }))).toEqual([sentence]);
+  });
 });
 
 describe("docs/reference/configuration.md", () => {
-  const rows = async (heading: string) => {
-    const page = await readFile(new URL("../../docs/reference/configuration.md", import.meta.url), "utf8");
-    const section = page.split(/^## /m).find((part) => part.startsWith(heading));
-    return (section?.split("\n").filter((line) => line.startsWith("| `")) ?? []).map((line) =>
-      line
-        .slice(2, -2)
-        .split(" | ")
-        .map((cell) => cell.trim().replaceAll("\\|", "|")),
-    );
+  const PAGE = new URL("../../docs/reference/configuration.md", import.meta.url);
+  const printed = (cells: readonly (readonly string[])[]) =>
+    cells.map((row) => `| ${row.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`).join("");
+
+  /** The table of a section, without its head; with `UPDATE_DOCS=1` it is printed anew. */
+  const expectTable = async (heading: string, cells: readonly (readonly string[])[]) => {
+    const page = await readFile(PAGE, "utf8");
+    const table = new RegExp(`(^## ${heading}\\n[^#]*?\\| --- \\|[^\\n]*\\n)((?:\\|[^\\n]*\\n)*)`, "m");
+    if (process.env.UPDATE_DOCS === "1") {
+      await writeFile(
+        PAGE,
+        page.replace(table, (_all, head: string) => head + printed(cells)),
+      );
+    } else {
+      expect(table.exec(page)?.[2]).toBe(printed(cells));
+    }
   };
 
-  test("lists every option with its default and meaning, and no other", async () => {
-    expect(await rows("Options")).toEqual(
+  test("lists every option with its default and meaning, and no other", () =>
+    expectTable(
+      "Options",
       OPTIONS.map(({ path, fallback, means }) => [
         `\`${path}\``,
         /^\S+$/.test(fallback) ? `\`${fallback}\`` : fallback,
         means,
       ]),
-    );
-  });
+    ));
 
-  test("lists every variable with the option that it overrides, and no other", async () => {
-    expect(await rows("Environment")).toEqual(
+  test("lists every variable with the option that it overrides, and no other", () =>
+    expectTable(
+      "Environment",
       VARIABLES.map(({ name, option }) => [`\`${name}\``, `\`${option}\``]),
-    );
-  });
+    ));
 });

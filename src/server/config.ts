@@ -1,7 +1,7 @@
 // The configuration of a server: what the file, the environment and the command line amount to.
 
 import { isIP } from "node:net";
-import { dirname, join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { type Duration, parseDuration } from "../core/duration.ts";
 import type { Handler } from "../core/handler.ts";
 import type { Operation } from "../core/operation.ts";
@@ -13,15 +13,16 @@ import { findConfigFile, findModule, importNamed, readConfigFile } from "./confi
 import type { OperationEntry } from "./config-options.ts";
 import { misspeltVariables, unknownOptions } from "./options.ts";
 import { type Environment, type Flags, listOf, oneOf, Settings, text, whole, yesOrNo } from "./settings.ts";
+import { filesOf, readStoreUrl } from "./store-url.ts";
 
 /** A configuration with every default filled in and every value checked. Paths are absolute. */
 export interface Config {
   /** The file it was read from; null without one. */
   readonly path: string | null;
   readonly operations: readonly ConfiguredOperation[];
-  /** `sqlite:` and an absolute path, or `memory:`. */
+  /** `sqlite:` and an absolute path, `memory:`, or the URL of a database. */
   readonly store: string;
-  /** Null: a folder that goes with the server, as its store does. */
+  /** Null: for the desk to find, as it goes with the store. */
   readonly files: string | null;
   readonly host: string;
   readonly port: number;
@@ -31,6 +32,12 @@ export interface Config {
   /** With `limits` applied. */
   readonly tiers: Tiers;
   readonly limits: "on" | "off";
+  /** Whether the server works, too. Default true. */
+  readonly work?: boolean;
+  /** Most attempts at once in one process, over all operations; null: no bound but those of the operations. */
+  readonly concurrency?: number | null;
+  /** Where `coatcheck work` tells how it is; null: nowhere. */
+  readonly healthPort?: number | null;
   readonly cors: { readonly origins: readonly string[] };
   /** `pretty` null: on a terminal. */
   readonly log: { readonly level: LogLevel; readonly pretty: boolean | null };
@@ -42,12 +49,19 @@ export type ConfiguredOperation = {
   readonly operation: Operation;
   /** Null: as the worker thinks right. */
   readonly concurrency: number | null;
+  /** Most memory of an isolated handler's heap, in MiB; null: as the worker thinks right. */
+  readonly memoryMb?: number | null;
 } & (
   | { readonly handler: Handler; readonly module: null; readonly isolate: null }
   | { readonly handler: null; readonly module: URL; readonly isolate: "thread" | "process" }
   // Accepted here, worked elsewhere.
   | { readonly handler: null; readonly module: null; readonly isolate: null }
 );
+
+/** Whether there is a handler for it here. */
+export function isWorked({ handler, module }: ConfiguredOperation): boolean {
+  return handler !== null || module !== null;
+}
 
 /** A configuration that can't be used: every mistake in it, each one sentence. */
 export class ConfigError extends Error {
@@ -62,6 +76,8 @@ export class ConfigError extends Error {
 export interface ConfigSources {
   /** The configuration file; without it `coatcheck.config.{ts,mts,js,mjs,json}` of the working directory, if one is there. */
   readonly file?: string | undefined;
+  /** A process that only works asks nobody who they are. Default `serve`. */
+  readonly use?: "serve" | "work";
   /** What the command line says, by the option's path. */
   readonly flags?: Flags;
   /** Default `process.env`. */
@@ -91,7 +107,7 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
   const operations = await readOperations(settings, path);
   const limits = settings.read("limits", "on", oneOf("on", "off"));
   const tiers = settings.read("tiers", readTiers({}, limits), (said) => tiersOf(said, limits, mistakes));
-  const access = await readAccess(settings, directory, tiers);
+  const access = sources.use === "work" ? NOBODY : await readAccess(settings, directory, tiers);
   const host = settings.read("host", "127.0.0.1", hostOf);
   const origins = settings.read("cors.origins", [], listOf(originOf));
   const store = settings.read("store", storeOf("sqlite:./data/coatcheck.db", directory), (said, name) =>
@@ -108,6 +124,9 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
     access,
     tiers,
     limits,
+    work: settings.read("work", true, yesOrNo),
+    concurrency: settings.read("concurrency", null, whole(1, 10_000)),
+    healthPort: settings.read("healthPort", null, whole(0, 65_535)),
     cors: { origins },
     log: {
       level: settings.read("log.level", "info", oneOf(...LOG_LEVELS)),
@@ -115,14 +134,35 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
     },
     shutdownGraceMs: settings.read("shutdownGrace", 25_000, graceOf),
   };
-  if (access.kind === "open") mistakes.push(...openMistakes(host, origins));
+  if (sources.use === "work") mistakes.push(...workMistakes(config));
+  else {
+    if (access.kind === "open") mistakes.push(...openMistakes(host, origins));
+    if (config.work === false && store === "memory:") mistakes.push(ALONE);
+  }
   if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
   return config;
 }
 
-/** Each store has files of its own: what belongs to no job of it is removed from there. */
+/**
+ * Each store has files of its own: what belongs to no job of it is removed from there. The desk says so where those
+ * of a database are: it is asked for by all its servers.
+ */
 function filesBeside(store: string): string | null {
-  return store.startsWith("sqlite:") ? join(dirname(store.slice("sqlite:".length)), "files") : null;
+  const place = readStoreUrl(store);
+  return place.kind === "sqlite" ? filesOf(place) : null;
+}
+
+const NOBODY: AccessConfig = { kind: "open", configKeys: [], keys: [], keysFile: null, jwt: null };
+
+const ALONE =
+  "A store in memory is this process's alone, so nobody else can do its work: choose another store.";
+
+function workMistakes({ store, operations }: Config): string[] {
+  const mistakes: string[] = [];
+  if (store === "memory:") mistakes.push(ALONE);
+  if (operations.length > 0 && !operations.some(isWorked))
+    mistakes.push("No operation has a handler or a module, so there is nothing to work.");
+  return mistakes;
 }
 
 const NO_FILE =
@@ -172,7 +212,7 @@ async function readOperations(settings: Settings, path: string): Promise<readonl
 
 async function readOperation(entry: unknown, at: string, path: string): Promise<ConfiguredOperation> {
   if (typeof entry !== "object" || entry === null) throw new RangeError(`${at} must be an object.`);
-  const { operation, handler, module, isolate, concurrency } = entry as Partial<OperationEntry>;
+  const { operation, handler, module, isolate, concurrency, memoryMb } = entry as Partial<OperationEntry>;
   const defined = typeof operation === "string" ? await importNamed(operation, path, at) : operation;
   if (!isOperation(defined)) throw new RangeError(`${at}.operation must be what \`defineOperation\` gave.`);
   const { name } = defined;
@@ -184,9 +224,13 @@ async function readOperation(entry: unknown, at: string, path: string): Promise<
       `To isolate "${name}", give a module: a function can't be carried into another thread.`,
     );
   }
+  if (memoryMb !== undefined && isolate === undefined) {
+    throw new RangeError(`The memory of "${name}" can be bounded only where it is isolated.`);
+  }
   const common = {
     operation: defined,
     concurrency: concurrency === undefined ? null : whole(1, 10_000)(concurrency, `${at}.concurrency`),
+    memoryMb: memoryMb === undefined ? null : whole(16, 1_048_576)(memoryMb, `${at}.memoryMb`),
   };
   if (isolate !== undefined && module !== undefined) {
     const place = oneOf("thread", "process")(isolate, `${at}.isolate`);
@@ -224,16 +268,9 @@ function tiersOf(said: unknown, limits: "on" | "off", mistakes: string[]): Tiers
 }
 
 function storeOf(url: string, directory: string, name = "store"): string {
-  if (url === "memory:") return url;
-  const path = /^sqlite:(.+)$/.exec(url)?.[1];
-  // `sqlite:///absolute` is what other programs write for an absolute path.
-  if (path !== undefined) return `sqlite:${resolve(directory, path.replace(/^\/\/(?=\/)/, ""))}`;
-  const known = "a store is `sqlite:` and a path, such as sqlite:./data/coatcheck.db, or `memory:`";
-  // Nothing else of it is repeated: the URL of a database holds its password.
-  const scheme = /^(postgres|postgresql|redis|rediss|mysql|mongodb):/.exec(url)?.[1];
-  throw new RangeError(
-    scheme === undefined ? `${name} is not a store: ${known}.` : `${name} can't be ${scheme} here: ${known}.`,
-  );
+  const place = readStoreUrl(url, name);
+  if (place.kind === "memory") return "memory:";
+  return place.kind === "sqlite" ? `sqlite:${resolve(directory, place.file)}` : url;
 }
 
 function hostOf(said: unknown, name: string): string {

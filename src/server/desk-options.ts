@@ -11,9 +11,16 @@ import type { Clock } from "../store/clock.ts";
 
 export interface DeskOptions {
   readonly operations: readonly Operation[];
-  /** `"sqlite:path/to/file.db"`, or `"memory:"` to keep nothing. Default `"sqlite:./data/coatcheck.db"`. */
+  /**
+   * `"sqlite:path/to/file.db"`; for many servers and workers `"postgres://…"` (needs `pg`; `?schema=`, `?durability=process`,
+   * `?pooler=true`) or `"redis://…"` (needs `ioredis`; `?prefix=`, `?durability=process`); or `"memory:"` to keep nothing.
+   * Default `"sqlite:./data/coatcheck.db"`.
+   */
   readonly store?: string;
-  /** The folder of uploads and results. Default: `files` beside the database. */
+  /**
+   * The folder of uploads and results; all processes of one store need the same one, and no other store may have it.
+   * Default: `files` beside an SQLite database, else `./data/files`.
+   */
   readonly files?: string;
   /**
    * The URL under which callers reach the mounted routes, such as `https://api.example.com/slow`. It is never taken
@@ -28,6 +35,10 @@ export interface DeskOptions {
   readonly tiers?: Readonly<Record<string, TierOptions>>;
   /** `"off"` lifts every rate and quota. Default `"on"`. */
   readonly limits?: "on" | "off";
+  /** Whether the mounts start working, where handlers are registered. False: only `work()` does. Default true. */
+  readonly work?: boolean;
+  /** Most attempts at once in this process, over all operations. Default: what the operations' own bounds add up to. */
+  readonly concurrency?: number;
   /** A pino logger, or false for none. Default: warnings and worse, on standard output. */
   readonly log?: Logger | false;
   /** How long running attempts may take to stop when the desk closes. Default 25 s. */

@@ -13,7 +13,13 @@ import type { Counts } from "../store/store.ts";
 import type { Registered } from "../worker/registered.ts";
 import type { Parts } from "./assemble.ts";
 import type { DeskOptions } from "./desk-options.ts";
-import { createMounts } from "./mounts.ts";
+import {
+  createMounts,
+  type FastifyMountOptions,
+  type FetchMountOptions,
+  type MountOptions,
+} from "./mounts.ts";
+import { readStoreUrl } from "./store-url.ts";
 import { type SubmitOptions, submitTo } from "./submit.ts";
 
 export interface HandlerOptions {
@@ -58,21 +64,28 @@ export interface Desk {
   /** Holds an operation's queued jobs back; running ones go on. */
   pause(operation: Operation | string): Promise<void>;
   resume(operation: Operation | string): Promise<void>;
-  /** The routes, for `app.register(desk.fastify, { prefix })`. */
-  readonly fastify: FastifyPluginAsync;
+  /**
+   * The routes, for `app.register(desk.fastify, { prefix })`. A desk that Fastify apps alone have opened ends with the last
+   * of them; one that `ready`, `work`, another mount or a method opened first is ended by `close` only.
+   */
+  readonly fastify: FastifyPluginAsync<FastifyMountOptions>;
   /** The routes, for `app.use("/path", desk.middleware())` in Express and Connect, and as a listener of `node:http`. */
-  middleware(): (
-    request: IncomingMessage,
-    response: ServerResponse,
-    next?: (error?: unknown) => void,
-  ) => void;
+  middleware(
+    options?: MountOptions,
+  ): (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void) => void;
   /** The routes, for hosts that speak `fetch`: Hono, SvelteKit, … Needs `publicUrl`. */
-  fetch(request: Request): Promise<Response>;
-  /** Starts working, where handlers are registered. The mounts do it by themselves. */
+  fetch(request: Request, options?: FetchMountOptions): Promise<Response>;
+  /**
+   * Starts working, where handlers are registered; nothing has to be mounted for it. The mounts do it by themselves, unless the
+   * desk's `work` is false.
+   */
   work(): Promise<void>;
   /** Opens the store; rejects with `StoreUnusable` where it must not be used. The mounts do it by themselves. */
   ready(): Promise<void>;
-  /** Ends gracefully: attempts get their time to stop and count no failure, leases are released. */
+  /**
+   * Ends gracefully: attempts get their time to stop and count no failure, leases are released. Until then an open desk keeps its
+   * process running.
+   */
   close(): Promise<void>;
 }
 
@@ -90,6 +103,10 @@ export function createDesk(options: DeskOptions): {
   // The schemas are compiled now, so that a mistake in them shows where it was made.
   const known = readyOperations(options.operations);
   const graceMs = parseDuration(options.shutdownGrace ?? "25s", "shutdownGrace");
+  if (options.store !== undefined) readStoreUrl(options.store);
+  const { concurrency = 1 } = options;
+  if (!Number.isInteger(concurrency) || concurrency < 1)
+    throw new RangeError("concurrency must be a whole number of at least 1.");
   let opening: Promise<Parts> | null = null;
   let closing: Promise<void> | null = null;
 
@@ -104,11 +121,33 @@ export function createDesk(options: DeskOptions): {
       });
     return opening;
   };
-  const asOwner = async <T>(owner: string, ask: (parts: Parts, caller: Caller) => Promise<T>): Promise<T> => {
-    const open = await parts();
-    return ask(open, { owner, tier: open.tiers.get("default")! });
+  // Whoever opened the desk by itself closes it, too; a mount only opens it for its app.
+  let isKept = false;
+  const keep = (): Promise<Parts> => {
+    isKept ||= opening === null;
+    return parts();
   };
-  const mounts = createMounts(parts, options.publicUrl);
+  const asOwner = async <T>(
+    owner: string,
+    ask: (parts: Parts, caller: Caller) => Promise<T>,
+    tier = "default",
+  ): Promise<T> => {
+    const open = await keep();
+    const found = open.tiers.get(tier);
+    if (found !== undefined) return ask(open, { owner, tier: found });
+    throw new RangeError(`There is no tier "${tier}", only ${[...open.tiers.keys()].join(", ")}.`);
+  };
+  const mounts = createMounts({
+    parts,
+    publicUrl: options.publicUrl,
+    work: options.work ?? true,
+    keep: () => {
+      isKept = true;
+    },
+    unmounted: async () => {
+      if (!isKept) await desk.close();
+    },
+  });
 
   const desk: Desk = {
     handle(operation, handler, more = {}) {
@@ -124,22 +163,26 @@ export function createDesk(options: DeskOptions): {
       return desk;
     },
     submit: (operation, input, how) =>
-      asOwner(how.owner, (open, caller) => submitTo(open, caller, operation.name, input, how)),
+      asOwner(how.owner, (open, caller) => submitTo(open, caller, operation.name, input, how), how.tier),
     get: (owner, id) => asOwner(owner, ({ ledger }, caller) => ledger.jobs.get(caller, id)),
     wait: (owner, id, waitMs) =>
       asOwner(owner, ({ ledger }, caller) =>
         ledger.jobs.wait(caller, id, waitMs, new AbortController().signal),
       ),
     cancel: (owner, id) => asOwner(owner, ({ ledger }, caller) => ledger.jobs.cancel(caller, id)),
-    listen: async (hear) => (await parts()).ledger.listen(hear),
-    counts: async () => (await parts()).ledger.counts(),
-    pause: async (operation) => (await parts()).ledger.pause(nameOf(operation), true),
-    resume: async (operation) => (await parts()).ledger.pause(nameOf(operation), false),
+    listen: async (hear) => (await keep()).ledger.listen(hear),
+    counts: async () => (await keep()).ledger.counts(),
+    pause: async (operation) => (await keep()).ledger.pause(nameOf(operation), true),
+    resume: async (operation) => (await keep()).ledger.pause(nameOf(operation), false),
     fastify: mounts.fastify,
-    middleware: () => mounts.middleware,
-    fetch: (request) => mounts.fetch(request),
-    work: async () => (await parts()).work(),
+    middleware: (how) => mounts.middleware(how),
+    fetch: (request, how) => mounts.fetch(request, how),
+    work: async () => {
+      isKept = true;
+      (await parts()).work();
+    },
     ready: async () => {
+      isKept = true;
       await parts();
     },
     close() {

@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { defineOperation } from "../core/operation.ts";
 import { type ApiKey, createApiKey } from "../http/api-keys.ts";
 import { loadConfig } from "./config.ts";
 import { createGuard } from "./guard.ts";
@@ -40,7 +41,7 @@ test("a running server takes new keys, forgets revoked ones, and keeps what it k
   const ada = newKey("ada");
   const bob = newKey("bob");
   await changeKeysFile(path, () => [ada.entry]);
-  const operation = `{ name: "echo", path: "/echo", policy: {}, input: null, output: null, file: null }`;
+  const operation = JSON.stringify(defineOperation({ name: "echo", path: "/echo" }));
   await writeFile(
     join(directory, "coatcheck.config.mjs"),
     `export default { operations: [{ operation: ${operation}, handler() {} }] };`,

@@ -5,10 +5,14 @@ import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import express from "express";
-import Fastify from "fastify";
+import Fastify, { type FastifyRequest } from "fastify";
+import type { Logger } from "pino";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { z } from "zod";
+import type { Accepted } from "../core/jobs.ts";
 import { defineOperation } from "../core/operation.ts";
+import type { AppCaller } from "../http/access.ts";
+import { createLog } from "../telemetry/log.ts";
 import { coatcheck, type Desk } from "./desk.ts";
 import type { DeskOptions } from "./desk-options.ts";
 
@@ -261,5 +265,168 @@ describe("fetch", () => {
     await desk.close();
     expect(await (await waiting).json()).toMatchObject({ status: "queued" });
     expect((await desk.fetch(new Request(monitor))).status).toBe(503);
+  });
+});
+
+/** A log that keeps what it is warned of. */
+function listening(): { readonly log: Logger; readonly warnings: string[] } {
+  const warnings: string[] = [];
+  const write = (line: string) => void warnings.push((JSON.parse(line) as { msg: string }).msg);
+  return { log: createLog({ level: "warn", to: { write } }), warnings };
+}
+
+describe("who asks", () => {
+  const publicUrl = "https://api.example.com/slow";
+  const OPEN =
+    "the desk is mounted without `caller`, `keys` or `jwt`: everyone who reaches its routes is one owner and may do everything";
+  const jobsOf = async (answer: Response) => ((await answer.json()) as { jobs: unknown[] }).jobs.length;
+
+  it("is what a host that speaks fetch has found out, request by request", async () => {
+    const { log, warnings } = listening();
+    const desk = openDesk({ publicUrl, log });
+    const ask = (path: string, caller: AppCaller | null, init?: RequestInit) =>
+      desk.fetch(new Request(publicUrl + path, init), { caller });
+    const [ada, eve] = [{ owner: "ada" }, { owner: "eve" }];
+    const accepted = await ask("/operations/echo", ada, { ...SENT, headers: later(publicUrl).headers });
+    const path = new URL(accepted.headers.get("location") ?? "").pathname.slice("/slow".length);
+    const [own, others, nobody] = await Promise.all([ask(path, ada), ask(path, eve), ask(path, null)]);
+    expect([accepted.status, own.status, others.status, nobody.status]).toEqual([202, 200, 404, 401]);
+    expect([await jobsOf(await ask("/jobs", ada)), await jobsOf(await ask("/jobs", eve))]).toEqual([1, 0]);
+    const narrow = await ask(path, { owner: "ada", scopes: ["read"] }, { method: "DELETE" });
+    expect(narrow.status).toBe(403);
+    expect(warnings).toEqual([]);
+    // Who is not told of is who the desk's own access says, which is everyone here.
+    expect((await desk.fetch(new Request(`${publicUrl}/jobs`))).status).toBe(200);
+    expect((await desk.fetch(new Request(`${publicUrl}/jobs`))).status).toBe(200);
+    expect(warnings).toEqual([OPEN]);
+  });
+
+  it("is what the app around the middleware has found out", async () => {
+    const { log, warnings } = listening();
+    const app = express();
+    app.use((request, _response, next) => {
+      Object.assign(request, { user: request.get("x-user") });
+      next();
+    });
+    const callerOf = (request: IncomingMessage & { user?: string }) =>
+      request.user === undefined ? null : { owner: request.user };
+    app.use(openDesk({ log }).middleware({ caller: callerOf }));
+    const url = await serve(app);
+    expect((await fetch(`${url}/jobs`)).status).toBe(401);
+    expect((await fetch(`${url}/jobs`, { headers: { "x-user": "ada" } })).status).toBe(200);
+    expect(warnings).toEqual([]);
+  });
+
+  it("is what the hooks of the Fastify app have found out", async () => {
+    const { log, warnings } = listening();
+    const app = Fastify();
+    app.decorateRequest("user", null);
+    app.addHook("onRequest", async (request) => {
+      Object.assign(request, { user: request.headers["x-user"] });
+    });
+    const callerOf = (request: FastifyRequest) => {
+      const { user } = request as { user?: string };
+      return user === undefined ? null : { owner: user };
+    };
+    await app.register(openDesk({ log }).fastify, { prefix: "/slow", caller: callerOf });
+    onTestFinished(() => app.close());
+    expect((await app.inject("/slow/jobs")).statusCode).toBe(401);
+    expect((await app.inject({ url: "/slow/jobs", headers: { "x-user": "ada" } })).statusCode).toBe(200);
+    expect(warnings).toEqual([]);
+  });
+
+  it.each([
+    ["fastify", async (desk: Desk) => void (await Fastify().register(desk.fastify))],
+    ["middleware", async (desk: Desk) => void (await fetch(`${await serve(desk.middleware())}/jobs`))],
+    ["fetch", async (desk: Desk) => void (await desk.fetch(new Request(`${publicUrl}/jobs`)))],
+  ])("is everyone where nothing says who it is, which the log warns of: %s", async (_name, mount) => {
+    const { log, warnings } = listening();
+    const desk = openDesk({ publicUrl, log });
+    await mount(desk);
+    expect(warnings).toEqual([OPEN]);
+  });
+
+  it("is nothing to warn of where the desk has keys or a caller of its own", async () => {
+    const { log, warnings } = listening();
+    await Fastify().register(openDesk({ log, caller: () => ({ owner: "ada" }) }).fastify);
+    await Fastify().register(openDesk({ log, keys: [] }).fastify);
+    expect(warnings).toEqual([]);
+  });
+});
+
+describe("a desk", () => {
+  const isClosed = (desk: Desk) =>
+    desk.counts().then(
+      () => false,
+      (error: Error) => error.message === "The desk is closed.",
+    );
+  const mounted = async (desk: Desk) => {
+    const app = Fastify();
+    await app.register(desk.fastify);
+    await app.ready();
+    return app;
+  };
+
+  it("that Fastify apps alone have opened ends with the last of them", async () => {
+    const desk = openDesk();
+    const [one, other] = [await mounted(desk), await mounted(desk)];
+    await one.close();
+    expect((await other.inject("/jobs")).statusCode).toBe(200);
+    await other.close();
+    expect(await isClosed(desk)).toBe(true);
+  });
+
+  it.each([
+    ["ready", (desk: Desk) => desk.ready()],
+    ["work", (desk: Desk) => desk.work()],
+    ["a method", (desk: Desk) => desk.counts()],
+  ])("that %s has opened outlives the app that it is mounted in", async (_what, open) => {
+    const desk = openDesk();
+    await open(desk);
+    await (await mounted(desk)).close();
+    expect(await isClosed(desk)).toBe(false);
+  });
+
+  it("that is mounted elsewhere, too, outlives the Fastify app", async () => {
+    const desk = openDesk();
+    const app = await mounted(desk);
+    const url = await serve(desk.middleware());
+    expect((await fetch(`${url}/jobs`)).status).toBe(200);
+    await app.close();
+    expect((await fetch(`${url}/jobs`)).status).toBe(200);
+  });
+
+  it("that is not to work by being mounted works when it is told to", async () => {
+    const desk = openDesk({ work: false });
+    const app = await mounted(desk);
+    onTestFinished(() => app.close());
+    const accepted = await desk.submit(echo, { text: "x" }, { owner: "ada" });
+    const { id } = (accepted as Accepted).view.job;
+    const waited = await desk.wait("ada", id, 50);
+    expect(waited?.job).toMatchObject({ status: "queued", attempt: 0 });
+    await desk.work();
+    expect((await desk.wait("ada", id, 20_000))?.job.status).toBe("completed");
+  });
+
+  it("submits by the tier that it is told", async () => {
+    const desk = openDesk({ tiers: { tiny: { active: 1 } } });
+    const submit = (tier?: string) =>
+      desk.submit(
+        echo,
+        { text: "x" },
+        { owner: "ada", delay: "1h", ...(tier === undefined ? {} : { tier }) },
+      );
+    expect(await submit("tiny")).toHaveProperty("view");
+    expect(await submit("tiny")).toMatchObject({ refused: { status: 429 } });
+    expect(await submit()).toHaveProperty("view");
+    await expect(submit("huge")).rejects.toThrow('There is no tier "huge", only default, tiny.');
+  });
+
+  it.each([
+    [{ store: "mongodb://a:hunter2@b" }, "store can't be mongodb"],
+    [{ concurrency: 0 }, "concurrency must be a whole number"],
+    [{ operations: [{ ...echo, policy: {} } as never] }, "its policy.maxAttempts must be"],
+  ])("with %j is refused where it is made", (options, sentence) => {
+    expect(() => coatcheck({ operations: [echo], ...options })).toThrow(sentence);
   });
 });

@@ -1,86 +1,147 @@
 // The ways into an app: the routes are one Fastify plugin, and every other host reaches the same routes through it.
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
-import type { FastifyInstance, FastifyPluginAsync } from "fastify";
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from "fastify";
 import { problem, publishProblem } from "../core/problem.ts";
+import type { AppCaller, CallerOf } from "../http/access.ts";
 import { HTTP_LIMITS } from "../http/limits.ts";
 import { PRIVATE, PROBLEM_TYPE } from "../protocol/answer.ts";
 import { formatRetryAfter } from "../protocol/retry-after.ts";
 import type { Parts } from "./assemble.ts";
 
 type Next = (error?: unknown) => void;
+type Middleware = (request: IncomingMessage, response: ServerResponse, next?: Next) => void;
+
+/** Who asks, where this mount's host knows it better than the desk's own `caller`, `keys` and `jwt`. */
+export interface MountOptions {
+  /** Null is answered 401. */
+  readonly caller?: CallerOf;
+}
+
+export interface FastifyMountOptions {
+  /** Who asks, as the app's own hooks found out (`onRequest`, of the app); null is answered 401. Default: the desk's access. */
+  readonly caller?: (request: FastifyRequest) => AppCaller | null | Promise<AppCaller | null>;
+}
+
+export interface FetchMountOptions {
+  /** Who asks, as the app found out; null is answered 401. Default: the desk's access. */
+  readonly caller?: AppCaller | null;
+}
 
 export interface Mounts {
-  readonly fastify: FastifyPluginAsync;
-  readonly middleware: (request: IncomingMessage, response: ServerResponse, next?: Next) => void;
-  fetch(request: Request): Promise<Response>;
+  readonly fastify: FastifyPluginAsync<FastifyMountOptions>;
+  middleware(options?: MountOptions): Middleware;
+  fetch(request: Request, options?: FetchMountOptions): Promise<Response>;
   close(): Promise<void>;
 }
 
+export interface MountParts {
+  readonly parts: () => Promise<Parts>;
+  readonly publicUrl: string | undefined;
+  /** Whether what is mounted starts the desk's work. */
+  readonly work: boolean;
+  /** Told when a mount opens the desk that has no end of its own. */
+  readonly keep: () => void;
+  /** Told when the last Fastify app has closed. */
+  readonly unmounted: () => Promise<void>;
+}
+
 /** Hosts of the routes. What is mounted opens the desk and starts its work. */
-export function createMounts(parts: () => Promise<Parts>, publicUrl: string | undefined): Mounts {
+export function createMounts({ parts, publicUrl, work, keep, unmounted }: MountParts): Mounts {
   let base = publicUrl?.replace(/\/+$/, "");
   const url = () => {
     if (base === undefined)
       throw new Error("No connection has told yet under which address the routes are reached.");
     return base;
   };
+  const warned = new Set<string>();
+  const open = async (caller: CallerOf | undefined): Promise<Parts> => {
+    const opened = await parts();
+    for (const sentence of warningsOf(opened, caller, publicUrl)) {
+      if (!warned.has(sentence)) opened.log.warn(sentence);
+      warned.add(sentence);
+    }
+    return opened;
+  };
   let closed = false;
-  let building: Promise<FastifyInstance> | null = null;
-  const build = () => {
-    // What failed is tried again: the store may be usable by the next request.
-    building ??= buildApp(parts, url).catch((error) => {
-      building = null;
-      throw error;
-    });
+  let apps = 0;
+  /** One app for all mounts that are told the same way who asks. */
+  const built = new Map<CallerOf | undefined, Promise<FastifyInstance>>();
+  const build = (caller: CallerOf | undefined) => {
+    let building = built.get(caller);
+    if (building === undefined) {
+      keep();
+      // What failed is tried again: the store may be usable by the next request.
+      building = buildApp(open(caller), url, { caller, work }).catch((error) => {
+        built.delete(caller);
+        throw error;
+      });
+      built.set(caller, building);
+    }
     return building;
   };
 
   return {
-    async fastify(app) {
-      const { routes, work } = await parts();
-      app.addHook("onRequest", ({ raw }, _reply, done) => {
-        base ??= `${addressOf(raw)}${app.prefix}`;
+    async fastify(app, { caller }) {
+      const known = new WeakMap<IncomingMessage, FastifyRequest>();
+      const callerOf: CallerOf | undefined =
+        caller && ((request) => caller(known.get(request) as FastifyRequest));
+      const opened = await open(callerOf);
+      apps++;
+      app.addHook("onRequest", (request, _reply, done) => {
+        base ??= `${addressOf(request.raw)}${app.prefix}`;
+        if (caller !== undefined) known.set(request.raw, request);
         done();
       });
-      app.addHook("onReady", async () => work());
-      await app.register(routes(url, { health: false }));
+      if (work) app.addHook("onReady", async () => opened.work());
+      app.addHook("onClose", async () => {
+        if (--apps === 0) await unmounted();
+      });
+      await app.register(opened.routes(url, { health: false, caller: callerOf }));
     },
 
-    middleware(request, response, next) {
-      base ??= `${addressOf(request)}${prefixOf(request)}`;
-      build().then(
-        (app) => {
-          if (next !== undefined) PASS_ON.set(request, next);
-          app.routing(request, response);
-        },
-        (error) => {
-          if (next !== undefined) next(error);
-          else response.writeHead(503, { "retry-after": "5" }).end();
-        },
-      );
+    middleware({ caller } = {}) {
+      return (request, response, next) => {
+        base ??= `${addressOf(request)}${prefixOf(request)}`;
+        build(caller).then(
+          (app) => {
+            if (next !== undefined) PASS_ON.set(request, next);
+            app.routing(request, response);
+          },
+          (error) => {
+            if (next !== undefined) next(error);
+            else response.writeHead(503, { "retry-after": "5" }).end();
+          },
+        );
+      };
     },
 
-    async fetch(request) {
+    async fetch(request, { caller } = {}) {
       if (base === undefined) {
         throw new TypeError(
           "A host that speaks fetch does not tell its address: give `publicUrl` to coatcheck().",
         );
       }
       if (closed) return refuseClosed(base);
-      const app = await build();
-      return inject(app, request, new URL(base).pathname);
+      const prefix = new URL(base).pathname;
+      if (caller === undefined) return inject(await build(undefined), request, prefix);
+      const app = await build(toldCaller);
+      return await TOLD.run(caller, () => inject(app, request, prefix));
     },
 
     async close() {
       closed = true;
-      // What could not be built has told so already, and has nothing to close.
-      await building?.then(
-        (app) => app.close(),
-        () => {},
+      const closing = [...built.values()].map((building) =>
+        building.then(
+          (app) => app.close(),
+          // What could not be built has told so already, and has nothing to close.
+          () => {},
+        ),
       );
+      await Promise.all(closing);
     },
   };
 }
@@ -88,12 +149,31 @@ export function createMounts(parts: () => Promise<Parts>, publicUrl: string | un
 /** What the host does with paths that are not ours, by request. */
 const PASS_ON = new WeakMap<IncomingMessage, Next>();
 
-async function buildApp(parts: () => Promise<Parts>, url: () => string): Promise<FastifyInstance> {
-  const [opened, { createApp }] = await Promise.all([parts(), import("../http/app.ts")]);
-  const { routes, work, log } = opened;
+/** Who asks by the request that is under way, where a host that speaks fetch has said so. */
+const TOLD = new AsyncLocalStorage<AppCaller | null>();
+const toldCaller: CallerOf = () => TOLD.getStore() ?? null;
+
+/** What an operator has to know of a mount, a sentence each. */
+function* warningsOf(
+  { access, shared }: Parts,
+  caller: CallerOf | undefined,
+  publicUrl: string | undefined,
+): Generator<string> {
+  if (shared && publicUrl === undefined)
+    yield "there is no `publicUrl`: the URLs of jobs name this server, though others may share its store";
+  if (access.kind === "open" && caller === undefined)
+    yield "the desk is mounted without `caller`, `keys` or `jwt`: everyone who reaches its routes is one owner and may do everything";
+}
+
+async function buildApp(
+  opening: Promise<Parts>,
+  url: () => string,
+  { caller, work }: { readonly caller: CallerOf | undefined; readonly work: boolean },
+): Promise<FastifyInstance> {
+  const [opened, { createApp }] = await Promise.all([opening, import("../http/app.ts")]);
   const app = createApp({
     publicUrl: url,
-    log,
+    log: opened.log,
     unknown: (request, reply) => {
       const next = PASS_ON.get(request.raw);
       if (next === undefined) return false;
@@ -102,9 +182,9 @@ async function buildApp(parts: () => Promise<Parts>, url: () => string): Promise
       return true;
     },
   });
-  await app.register(routes(url, { health: false }));
+  await app.register(opened.routes(url, { health: false, caller }));
   await app.ready();
-  work();
+  if (work) opened.work();
   return app;
 }
 

@@ -36,11 +36,20 @@ export const OPTIONS: readonly Option[] = [
   ),
   option("operations.*.concurrency", "", "Most attempts at once; by default what the worker thinks right"),
   option(
+    "operations.*.memoryMb",
+    "1024",
+    "Most memory of an isolated attempt's JavaScript heap, in MiB, 16 or more",
+  ),
+  option(
     "store",
     "sqlite:./data/coatcheck.db",
-    "Where jobs are kept: `sqlite:` and a path, or `memory:` to keep nothing",
+    "Where jobs are kept: `sqlite:` and a path, a `postgres://` or `redis://` URL, or `memory:` to keep nothing",
   ),
-  option("files", "`files` beside the database", "The folder of uploads and results, of one store only"),
+  option(
+    "files",
+    "`files` beside an SQLite database, else ./data/files",
+    "The folder of uploads and results: the same for all processes of a store, and no other store's",
+  ),
   option("host", "127.0.0.1", "The address to listen on; others than loopback only with keys or JWTs"),
   option("port", "2020", "0 to 65535; 0 takes a free one"),
   option(
@@ -93,6 +102,21 @@ export const OPTIONS: readonly Option[] = [
   option("tiers.*.priority", "0", "Added to the operation's priority, -100 to 100; higher starts first"),
   option("tiers.*.weight", "1", "Share among the waiting owners, 1 to 1000"),
   option("limits", "on", '`"off"` lifts every rate and quota, for benches and tests'),
+  option(
+    "work",
+    "true",
+    "Whether `coatcheck serve` works, too; false: it only serves, and `coatcheck work` works",
+  ),
+  option(
+    "concurrency",
+    "",
+    "Most attempts at once in one process, over all operations; by default what their own bounds add up to",
+  ),
+  option(
+    "healthPort",
+    "",
+    "The port on which `coatcheck work` answers `/health/live` and `/health/ready`; by default none",
+  ),
   option("cors.origins", "", "Origins whose pages may call, such as `https://app.example`, or `*`"),
   option("log.level", "info", "`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`"),
   option("log.pretty", "on a terminal", "Lines for people instead of JSON"),
@@ -111,6 +135,8 @@ export const VARIABLES: readonly Variable[] = [
   { name: "COATCHECK_JWT_ISSUER", option: "access.jwt.issuer" },
   { name: "COATCHECK_JWT_AUDIENCE", option: "access.jwt.audience" },
   { name: "COATCHECK_LIMITS", option: "limits" },
+  { name: "COATCHECK_CONCURRENCY", option: "concurrency" },
+  { name: "COATCHECK_HEALTH_PORT", option: "healthPort" },
   { name: "COATCHECK_CORS_ORIGINS", option: "cors.origins" },
   { name: "COATCHECK_LOG_LEVEL", option: "log.level" },
   { name: "COATCHECK_SHUTDOWN_GRACE", option: "shutdownGrace" },

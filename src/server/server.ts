@@ -1,6 +1,5 @@
 // The standalone server: the desk's routes, and around them what only a server of its own has.
 
-import type { AddressInfo } from "node:net";
 import cors from "@fastify/cors";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
@@ -11,10 +10,13 @@ import { sendProblem } from "../http/reply.ts";
 import { PRIVATE } from "../protocol/answer.ts";
 import { createLog } from "../telemetry/log.ts";
 import { VERSION } from "../version.ts";
-import type { Config, ConfiguredOperation } from "./config.ts";
-import { createDesk, type Desk } from "./desk.ts";
+import type { Config } from "./config.ts";
+import { deskOptionsOf, register } from "./configured.ts";
+import { createDesk } from "./desk.ts";
+import { addFront } from "./front.ts";
 import { createGuard } from "./guard.ts";
 import { addHealth, type Health } from "./health.ts";
+import { listen } from "./listen.ts";
 import { keepLocal } from "./local.ts";
 
 export interface RunningServer {
@@ -32,28 +34,26 @@ export async function startServer(config: Config): Promise<RunningServer> {
   });
   const { access, close: unwatch } = createGuard(config, (sentence) => log.warn(sentence));
   const { desk, parts } = createDesk({
-    operations: config.operations.map(({ operation }) => operation),
-    store: config.store,
-    ...(config.files === null ? {} : { files: config.files }),
+    ...deskOptionsOf(config, log),
     access,
     readyTiers: config.tiers,
-    log,
-    shutdownGrace: config.shutdownGraceMs,
   });
-  for (const configured of config.operations) register(desk, configured);
+  register(desk, config.operations);
   try {
-    const { routes, work, stopWork, store } = await parts();
+    const { routes, work, stopWork, store, shared } = await parts();
     let url = config.publicUrl ?? "";
     const app = createApp({ publicUrl: () => url, log });
     if (config.cors.origins.length > 0) await app.register(cors, corsOptions(config.cors.origins));
     if (config.access.kind === "open") keepLocal(app, config, () => url);
     const health = addHealth(app, store);
     refuseWork(app, health, () => url);
+    const operations = config.operations.map(({ operation }) => operation);
+    addFront(app, { publicUrl: () => url, limits: HTTP_LIMITS, log }, { version: VERSION, operations });
     await app.register(routes(() => url, { health: true }));
-    const listening = await listen(app, config);
+    const listening = await listen(app, config.host, config.port);
     if (config.publicUrl === null) url = listening;
-    work();
-    announce(log, config, listening, store.name);
+    if (config.work ?? true) work();
+    announce(log, config, listening, { store: store.name, shared });
     return {
       url: listening,
       async close() {
@@ -77,15 +77,6 @@ export async function startServer(config: Config): Promise<RunningServer> {
 // What is still under way once the work has ended can be repeated, a download from where it broke off.
 const LONGEST_LINGER_MS = 5_000;
 
-function register(
-  desk: Desk,
-  { operation, handler, module, isolate, concurrency }: ConfiguredOperation,
-): void {
-  const options = concurrency === null ? {} : { concurrency };
-  if (handler !== null) desk.handle(operation, handler, options);
-  else if (module !== null) desk.handle(operation, { module, isolate, ...options });
-}
-
 /** Once the server drains, takes no more work: whoever asks, fetches or cancels is served until the attempts have ended. */
 function refuseWork(app: FastifyInstance, health: Health, publicUrl: () => string): void {
   app.addHook("onRequest", (request, reply, done) => {
@@ -95,20 +86,25 @@ function refuseWork(app: FastifyInstance, health: Health, publicUrl: () => strin
   });
 }
 
-async function listen(app: FastifyInstance, { host, port }: Config): Promise<string> {
-  await app.listen({ host, port });
-  const address = app.server.address() as AddressInfo;
-  const name = address.address === "::" || address.address === "0.0.0.0" ? "127.0.0.1" : address.address;
-  return `http://${name.includes(":") ? `[${name}]` : name}:${address.port}`;
-}
-
-function announce(log: Logger, config: Config, url: string, store: string): void {
+function announce(
+  log: Logger,
+  config: Config,
+  url: string,
+  { store, shared }: { readonly store: string; readonly shared: boolean },
+): void {
   if (config.access.kind === "open") {
     log.warn(
       "there are no API keys and no JWTs: the server takes requests from this machine only, and everyone is one owner",
     );
   }
   if (config.limits === "off") log.warn("limits are off: rates and quotas are lifted");
+  if (shared && config.publicUrl === null) {
+    log.warn(
+      { url },
+      "there is no publicUrl: the URLs of jobs name this server alone, though others may share its store",
+    );
+  }
+  if (config.work === false) log.info("this server only serves: the work is done by `coatcheck work`");
   const operations = config.operations.map(({ operation }) => operation.name);
   log.info({ url, store, operations, version: VERSION }, "ready");
 }

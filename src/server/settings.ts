@@ -41,7 +41,7 @@ export class Settings {
   /** What was said of an option, and by which name; undefined where nothing was. */
   said(path: string): { readonly said: unknown; readonly name: string } {
     const flag = this.#flags[path];
-    if (flag !== undefined) return { said: flag, name: `--${path}` };
+    if (flag !== undefined) return { said: flag, name: `--${path.replace(/[A-Z]/g, "-$&").toLowerCase()}` };
     const variable = VARIABLES.find(({ option }) => option === path)?.name;
     // A variable that is empty counts as one that is not there, as shells and container files have it.
     const value = variable === undefined ? undefined : this.#environment[variable];
@@ -82,9 +82,10 @@ export function whole(least: number, most: number) {
   };
 }
 
-/** True or false. */
+/** True or false, also as text. */
 export function yesOrNo(said: unknown, name: string): boolean {
   if (typeof said === "boolean") return said;
+  if (said === "true" || said === "false") return said === "true";
   throw new RangeError(`${name} must be true or false.`);
 }
 

@@ -9,6 +9,8 @@ import type { Parts } from "./assemble.ts";
 export interface SubmitOptions {
   /** Whose job it is. */
   readonly owner: string;
+  /** The owner's tier. Default `default`. */
+  readonly tier?: string;
   /** The same key twice is the same job. */
   readonly idempotencyKey?: string;
   /** Starts no earlier than this long from now. */

@@ -8,6 +8,7 @@ import { claiming } from "./store/claiming.ts";
 import { type Case, Desk } from "./store/desk.ts";
 import { keeping } from "./store/keeping.ts";
 import { lasting } from "./store/lasting.ts";
+import { moving } from "./store/moving.ts";
 import { reading } from "./store/reading.ts";
 import { working } from "./store/working.ts";
 
@@ -16,6 +17,10 @@ export interface StoreUnderTest {
   readonly store: Store;
   /** Opens the same store anew after it was closed. Only a store of durability `process` may go without. */
   reopen?(): Promise<Store>;
+  /** Opens what a process that died just now, without closing it, would have left. `store` is not used any more. */
+  crash?(): Promise<Store>;
+  /** Opens the same jobs once more beside it, as another process would; whoever asks for it closes it. */
+  another?(): Promise<Store>;
   /** Closes it, wherever it stands, and leaves nothing behind. */
   close(): Promise<void>;
 }
@@ -30,6 +35,7 @@ const GROUPS: Readonly<Record<string, readonly Case[]>> = {
   lasting,
   reading,
   keeping,
+  moving,
 };
 
 /** What every store keeps, sentence by sentence, by what it is about. */
@@ -54,7 +60,7 @@ export function storeSuite(name: string, factory: StoreFactory): void {
       describe(group, () => {
         for (const { title, alone, run } of cases) {
           if (alone) it(title, () => runAlone(factory, run));
-          else it(title, () => runOn(shared, clock, run));
+          else it(title, () => runOn(shared, clock, factory, run));
         }
       });
     }
@@ -65,17 +71,23 @@ async function runAlone(factory: StoreFactory, run: Case["run"]): Promise<void> 
   const clock = createClock();
   const own = await factory({ clock });
   try {
-    await runOn(own, clock, run);
+    await runOn(own, clock, factory, run);
   } finally {
     await own.close();
   }
 }
 
-async function runOn({ store, reopen }: StoreUnderTest, clock: Clock, run: Case["run"]): Promise<void> {
-  const desk = new Desk(store, clock, reopen);
+async function runOn(
+  { store, reopen, another }: StoreUnderTest,
+  clock: Clock,
+  factory: StoreFactory,
+  run: Case["run"],
+): Promise<void> {
+  const empty = () => factory({ clock });
+  const desk = new Desk(store, clock, reopen, another === undefined ? { empty } : { another, empty });
   try {
     await run(desk);
   } finally {
-    desk.end();
+    await desk.end();
   }
 }

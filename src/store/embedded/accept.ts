@@ -2,12 +2,10 @@
 
 import { isSettled, type Job } from "../../core/job.ts";
 import { earlierNow, type Moment } from "../../core/machine.ts";
+import { keyEndsAt } from "../key.ts";
 import type { SubmitWrite, Written } from "../store.ts";
 import type { Book } from "./book.ts";
 import type { Row } from "./rows.ts";
-
-/** A key lives this long at least, and as long as its job. */
-const KEY_MS = 24 * 3600 * 1000;
 
 export function accept(book: Book, write: SubmitWrite, moment: Moment): Written {
   const { submission, sameness, limits } = write;
@@ -47,9 +45,10 @@ function findSame(
     book.keys.find(sameness.key, (candidate) => {
       const row = book.rows.get(candidate);
       if (row === null || row.key !== sameness.key || row.reach !== sameness.reach) return false;
-      if (row.reach === "live" ? isSettled(row.job.status) : isKeyOver(row.job, moment)) return false;
-      found = row;
-      return true;
+      const isOver = row.reach === "live" ? isSettled(row.job.status) : isKeyOver(row.job, moment);
+      // While the clock is set back, a key that was over names its job again: whoever took it since goes before.
+      if (!isOver && candidate > (found?.job.row ?? 0)) found = row;
+      return false;
     });
     if (found !== null) return { row: found, matches: (found as Row).fingerprint === sameness.fingerprint };
   }
@@ -58,5 +57,5 @@ function findSame(
 }
 
 function isKeyOver(job: Job, moment: Moment): boolean {
-  return job.goneAt !== null && earlierNow(moment) >= job.createdAt + KEY_MS;
+  return job.goneAt !== null && earlierNow(moment) >= keyEndsAt(job);
 }

@@ -140,7 +140,6 @@ export class Book {
   /** Takes over a row of another store; part of a batch. */
   restore(row: Row, now: number): void {
     this.rows.insert(row);
-    this.rows.update(row, row.job.revision);
     this.#index(null, row, now);
     this.#changes.push({ before: null, after: row });
     this.#nextRow = Math.max(this.#nextRow, row.job.row + 1);

@@ -23,7 +23,9 @@ export function claim(book: Book, write: ClaimWrite, moment: Moment): Written {
   const last = (write.suspects ?? 0) > 0 ? null : takeSuspect(book, write, jobs, moment);
   if (last !== null) return answer(true);
   for (const operation of operations) {
-    const most = Math.min(jobs.length + (write.slots[operation] ?? 0), write.limit);
+    // A job that lost its worker has taken a slot already.
+    const slots = (write.slots[operation] ?? 0) - jobs.filter((job) => job.operation === operation).length;
+    const most = Math.min(jobs.length + slots, write.limit);
     while (jobs.length < most && parked < MOST_PARKED) {
       const next = book.roster.next(operation);
       if (next === 0) break;
@@ -74,6 +76,7 @@ function take(
   if ("refused" in changed) throw new Error(`Row ${next} stands in line but is ${changed.refused}.`);
   if (changed.job.status !== "processing") return "not-taken";
   if (write.held) book.held.set(next, changed.job.attempt);
+  else book.held.delete(next);
   jobs.push(changed.job);
   return "taken";
 }

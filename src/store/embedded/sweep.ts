@@ -7,8 +7,11 @@ import type { Book } from "./book.ts";
 import { TOMBSTONE_MS } from "./roster.ts";
 import type { Row } from "./rows.ts";
 
-/** Events are kept as long as anyone may resume from them. */
-const EVENTS_MS = 24 * 3600 * 1000;
+/**
+ * Events are kept as long as anyone may resume from them, a day, and a day more: the clock that dated them may have been set
+ * back by one.
+ */
+const EVENTS_MS = 2 * 24 * 3600 * 1000;
 
 export function sweep(book: Book, { limit }: SweepWrite, moment: Moment): Written {
   const { now } = moment;
@@ -29,7 +32,7 @@ export function sweep(book: Book, { limit }: SweepWrite, moment: Moment): Writte
     const row = book.rows.get(number);
     if (row !== null && endOf(book, row, moment, gone)) changed++;
   }
-  book.rows.forgetEvents(now - EVENTS_MS);
+  book.rows.forgetEvents(earlierNow(moment) - EVENTS_MS);
   const next = book.roster.ends.nextAt();
   return { did: "sweep", changed, gone, more: changed === limit || (next !== null && next <= now) };
 }

@@ -15,7 +15,7 @@ export type EngineWrite = Exclude<Write, WithdrawWrite>;
 export interface Transacted {
   /** In the order of the batch. */
   readonly written: readonly Written[];
-  /** What the batch appended to the feed, in order; their sequence is gapless within the batch. */
+  /** What the batch appended to the feed, in order; others may have committed in between. */
   readonly events: readonly Event[];
 }
 
@@ -27,7 +27,7 @@ export interface Engine {
   moment(): Moment;
   /**
    * Runs the batch in one transaction and resolves once it is durable. Batches of one process may overlap: at most
-   * one of submits (with cancels, pauses and what was learned) and one of claims, heartbeats, settles and sweeps.
+   * one of submits (with pauses and what was learned) and one of claims, heartbeats, settles, cancels and sweeps.
    *
    * An answer that was lost (the connection broke after COMMIT was sent) is found out by reading again; where that is not
    * possible it rejects.

@@ -38,12 +38,11 @@ export class Feed {
     this.#tell = tell;
   }
 
-  /** Takes in what this process committed. */
+  /** Takes in what this process committed, in order; others may have committed in between. */
   committed(events: readonly Event[]): void {
-    const first = events[0];
-    if (first === undefined || this.#isClosed) return;
+    if (events.length === 0 || this.#isClosed) return;
     this.#known = Math.max(this.#known, (events.at(-1) as Event).seq);
-    this.#ahead.set(first.seq, events);
+    for (const run of runsOf(events)) this.#ahead.set((run[0] as Event).seq, run);
     this.#advance();
     if (this.#seen < this.#known) this.#look();
   }
@@ -54,6 +53,12 @@ export class Feed {
     if (seq !== Number.POSITIVE_INFINITY) this.#known = Math.max(this.#known, seq);
     if (this.#source.isWriting()) this.#look();
     else void this.#catchUp();
+  }
+
+  /** What is in the feed up to here is nobody's news. */
+  skip(seq: number): void {
+    this.#seen = Math.max(this.#seen, seq);
+    this.#known = Math.max(this.#known, seq);
   }
 
   close(): void {
@@ -108,4 +113,17 @@ export class Feed {
       if (events.length < PAGE) return;
     }
   }
+}
+
+// Parts without a gap.
+function runsOf(events: readonly Event[]): readonly (readonly Event[])[] {
+  const [first, last] = [events[0] as Event, events.at(-1) as Event];
+  if (last.seq - first.seq === events.length - 1) return [events];
+  const runs: Event[][] = [];
+  for (const event of events) {
+    const run = runs.at(-1);
+    if (run !== undefined && run.at(-1)?.seq === event.seq - 1) run.push(event);
+    else runs.push([event]);
+  }
+  return runs;
 }

@@ -127,10 +127,18 @@ class Remote implements Store {
         return await this.#settle(write);
       case "heartbeat":
       case "sweep":
+      // In the order in which they were asked: of a cancel and a settle the first has its effect.
+      case "cancel":
         return await this.#works.ask(write);
       case "pause": {
         const written = await this.#accepts.ask(write);
         this.#standing.retry(write.operation);
+        return written;
+      }
+      case "restore": {
+        const written = await this.#accepts.ask(write);
+        // What happened elsewhere and long ago is not told again.
+        this.#feed.skip(await this.#engine.lastSeq());
         return written;
       }
       default:

@@ -780,7 +780,11 @@ describe("a broken invariant", () => {
     const desk = deskOf(store);
     const first = await desk.job();
     const raw = new Database(file);
-    raw.prepare("UPDATE jobs SET status = 'bogus' WHERE row = ?").run(first.row);
+    raw
+      .prepare(
+        "INSERT INTO states (row, status, revision, attempt, failures, crashes, due_at, updated_at) VALUES (?, 'bogus', 2, 0, 0, 0, 0, 0)",
+      )
+      .run(first.row);
     const batch = await Promise.allSettled([desk.job(), desk.job(), desk.claim(), desk.job()]);
     for (const one of batch) {
       expect(one.status).toBe("rejected");
@@ -791,7 +795,7 @@ describe("a broken invariant", () => {
     await expect(desk.see(first)).rejects.toBeInstanceOf(StoreUnavailable);
     await store.close();
     expect(broken).toHaveLength(1);
-    raw.prepare("UPDATE jobs SET status = 'queued' WHERE row = ?").run(first.row);
+    raw.prepare("DELETE FROM states WHERE row = ?").run(first.row);
     raw.close();
     const again = deskOf(await open({ file }));
     expect((await again.store.read({ get: "counts" })).jobs).toBe(1);
@@ -806,7 +810,6 @@ describe("a broken invariant", () => {
     const desk = deskOf(store);
     const job = await desk.job();
     const raw = new Database(file);
-    raw.pragma("foreign_keys = OFF");
     raw.prepare("UPDATE jobs SET policy = 99 WHERE row = ?").run(job.row);
     await expect(desk.see(job)).rejects.toBeInstanceOf(StoreUnavailable);
     await expect(desk.cancel(job)).rejects.toBeInstanceOf(StoreUnavailable);

@@ -89,7 +89,7 @@ it("G2: a server works on while a newer one adds to the schema", async () => {
   await store.write(before);
   const newer = new Database(file);
   newer.exec("ALTER TABLE jobs ADD COLUMN added_later TEXT; CREATE TABLE also_later (name TEXT) STRICT");
-  newer.pragma("user_version = 2");
+  newer.pragma("user_version = 3");
   const after = submission();
   expect(await store.write(after)).toMatchObject({ did: "submit", position: 2 });
   const claimed = await store.write({

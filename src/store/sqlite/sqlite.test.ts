@@ -19,6 +19,7 @@ storeSuite("sqlite", async ({ clock }) => {
       store = await openSqlite({ file, clock, onBroken: (error) => broken.push(error) });
       return store;
     },
+    another: () => openSqlite({ file, clock, onBroken: (error) => broken.push(error) }),
     async close() {
       await store.close();
       rmSync(folder, { recursive: true });
@@ -44,6 +45,7 @@ function print(): string {
     lasting: "Deadlines, retention and clocks",
     reading: "What can be read",
     keeping: "What is kept",
+    moving: "What another store takes over",
   };
   const sections = Object.entries(STORE_SENTENCES).map(
     ([group, sentences]) =>

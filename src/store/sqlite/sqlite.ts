@@ -27,10 +27,11 @@ import type {
 } from "../store.ts";
 import { StoreUnavailable, StoreUnusable } from "../store.ts";
 import type { Policies } from "./codec.ts";
-import { unflattenEvents } from "./table.ts";
+import { unflattenEvents } from "./entries.ts";
 import {
   type FreshSubmit,
   flattenWrite,
+  keptOf,
   PolicySender,
   type Reply,
   type Request,
@@ -189,12 +190,17 @@ class Sqlite implements Store {
     if (reply === "closed") return;
     for (const [number, policy] of reply.policies) this.#policies.set(number, policy);
     if (reply.isAnswer) {
+      const [writes, reads] = [this.#sentWrites, this.#sentReads];
+      this.#sentWrites = [];
+      this.#sentReads = [];
       this.#isUnderWay = false;
-      this.#answerWrites(reply);
-      this.#answerReads(reply);
+      // What gathered meanwhile goes first, so that the writer works while this thread answers.
+      if (reply.broken === undefined && this.#writes.length + this.#reads.length > 0) this.#flush();
+      this.#answerWrites(reply, writes);
+      this.#answerReads(reply, reads);
     }
     this.#answerLate(reply);
-    if (reply.events.length > 0) {
+    if (reply.events !== null) {
       const events = unflattenEvents(reply.events);
       for (const listener of this.#listeners) listener(events);
     }
@@ -203,15 +209,14 @@ class Sqlite implements Store {
     else this.#idle?.();
   }
 
-  #answerWrites(reply: Reply): void {
-    const asked = this.#sentWrites;
-    this.#sentWrites = [];
+  #answerWrites(reply: Reply, asked: readonly Asked<Write>[]): void {
     const failure = reply.unavailable ?? reply.broken;
-    for (const [index, { asking, resolve, reject }] of asked.entries()) {
-      const written = reply.written[index];
-      if (failure !== undefined) reject(new StoreUnavailable(failure));
-      else if (isWaits(written)) this.#waiting.set(written[1], asked[index] as Asked<Write>);
-      else resolve(this.#written(asking, written) as never);
+    let index = 0;
+    for (const one of asked) {
+      const written = reply.written[index++];
+      if (failure !== undefined) one.reject(new StoreUnavailable(failure));
+      else if (isWaits(written)) this.#waiting.set(written[1], one);
+      else one.resolve(this.#written(one.asking, written) as never);
     }
   }
 
@@ -223,9 +228,7 @@ class Sqlite implements Store {
     }
   }
 
-  #answerReads(reply: Reply): void {
-    const asked = this.#sentReads;
-    this.#sentReads = [];
+  #answerReads(reply: Reply, asked: readonly Asked<Query>[]): void {
     for (const [index, { asking, resolve, reject }] of asked.entries()) {
       if (reply.unread !== undefined) reject(new StoreUnavailable(reply.unread));
       else resolve(this.#answer(asking, reply.answers[index]) as never);
@@ -233,6 +236,7 @@ class Sqlite implements Store {
   }
 
   #written(write: Write, flat: unknown): Written {
+    if (typeof flat === "number") return keptOf(flat);
     if (Array.isArray(flat)) return freshSubmit(write as SubmitWrite, flat as unknown as FreshSubmit);
     const written = flat as Written;
     if ("job" in written && written.job !== undefined) return { ...written, job: this.#job(written.job) };
@@ -300,7 +304,7 @@ function isWaits(written: unknown): written is Waits {
 }
 
 // The writer decided; the same command at the same moment gives the same job here, without sending it across.
-function freshSubmit(write: SubmitWrite, [, row, turn, now, position, waitingFor]: FreshSubmit): Written {
+function freshSubmit(write: SubmitWrite, [row, turn, now, position, waitingFor]: FreshSubmit): Written {
   const decision = decide(null, { do: "submit", submission: write.submission, row, turn }, { now, dice: 0 });
   if ("refused" in decision) throw new Error("A submission can't be refused by the machine.");
   return {

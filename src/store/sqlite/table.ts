@@ -6,24 +6,15 @@ import type { Event } from "../../core/event.ts";
 import type { Policy } from "../../core/job.ts";
 import type { Row, Rows } from "../embedded/rows.ts";
 import type { ListFilter } from "../store.ts";
-import {
-  CONTENTS,
-  type Column,
-  CURRENT,
-  contents,
-  current,
-  FRESH,
-  fresh,
-  GIVEN,
-  given,
-  type Policies,
-  rowOf,
-} from "./codec.ts";
-import { COLUMNS } from "./database.ts";
+import { type Column, CURRENT, current, GIVEN, given, isFresh, type Policies, rowOf } from "./codec.ts";
+import { type Chunk, decodeChunk, encodeChunk, type Names } from "./entries.ts";
 import { Hot } from "./hot.ts";
 
-/** A longer input lies in a table of its own, so that a change of its job does not write it again. */
-const INLINE_INPUT_CHARS = 2048;
+/** Rows that are not held are mostly asked for in their order: as many are read at once, once that shows. */
+const MOST_AHEAD = 32;
+
+/** Rows that are read at once at the start. */
+const SCAN_ROWS = 2000;
 
 type Run = Statement<Column[], unknown>;
 
@@ -31,14 +22,14 @@ export class Table implements Rows {
   readonly #db: Database;
   readonly #hot = new Hot();
   readonly #policies = new PolicyTable();
-  readonly #get: Run;
+  readonly #given: Run;
+  readonly #current: Run;
   readonly #insert: Run;
+  readonly #begin: Run;
   readonly #update: Run;
   readonly #empty: Run;
   readonly #remove: Run;
-  readonly #input: Run;
-  readonly #keepInput: Run;
-  readonly #removeInput: Run;
+  readonly #removeState: Run;
   readonly #append: Run;
   readonly #after: Run;
   readonly #forget: Run;
@@ -49,23 +40,28 @@ export class Table implements Rows {
   #size: number | null = null;
   /** The oldest event that is kept may be older than this; spares a look at every sweep. */
   #forgottenBefore = 0;
+  /** Behind the rows that were read last, and how many those were. */
+  #nextCold = 0;
+  #ahead = 1;
 
   constructor(db: Database) {
     this.#db = db;
     const places = (columns: readonly string[]) => columns.map(() => "?").join(", ");
-    const all = [...GIVEN, ...FRESH, ...CONTENTS];
-    this.#get = db.prepare<Column[]>(`SELECT ${COLUMNS} FROM jobs WHERE row = ?`).raw();
-    this.#insert = db.prepare(`INSERT INTO jobs (${all.join(", ")}) VALUES (${places(all)})`);
+    const [givenList, currentList] = [GIVEN.join(", "), CURRENT.join(", ")];
+    this.#given = db.prepare<Column[]>(`SELECT ${givenList} FROM jobs WHERE row BETWEEN ? AND ?`).raw();
+    this.#current = db
+      .prepare<Column[]>(`SELECT row, ${currentList} FROM states WHERE row BETWEEN ? AND ?`)
+      .raw();
+    this.#insert = db.prepare(`INSERT INTO jobs (${givenList}) VALUES (${places(GIVEN)})`);
+    this.#begin = db.prepare(`INSERT INTO states (${currentList}, row) VALUES (${places(CURRENT)}, ?)`);
     // The revision is checked in the statement that writes: no decision on a stale row has any effect.
-    const set = (columns: readonly string[]) => columns.map((column) => `${column} = ?`).join(", ");
-    this.#update = db.prepare(`UPDATE jobs SET ${set(CURRENT)} WHERE row = ? AND revision = ?`);
+    const set = CURRENT.map((column) => `${column} = ?`).join(", ");
+    this.#update = db.prepare(`UPDATE states SET ${set} WHERE row = ? AND revision = ?`);
     this.#empty = db.prepare("UPDATE jobs SET input = NULL, upload = NULL, trace = NULL WHERE row = ?");
     this.#remove = db.prepare("DELETE FROM jobs WHERE row = ?");
-    this.#input = db.prepare<Column[]>("SELECT input FROM inputs WHERE row = ?").pluck();
-    this.#keepInput = db.prepare("INSERT INTO inputs (row, input) VALUES (?, ?)");
-    this.#removeInput = db.prepare("DELETE FROM inputs WHERE row = ?");
-    this.#append = db.prepare("INSERT INTO events (seq, last, at, entries) VALUES (?, ?, ?, ?)");
-    this.#after = db.prepare("SELECT entries FROM events WHERE last > ? ORDER BY seq LIMIT ?").pluck();
+    this.#removeState = db.prepare("DELETE FROM states WHERE row = ?");
+    this.#append = db.prepare("INSERT INTO events (seq, last, at, entries, names) VALUES (?, ?, ?, ?, ?)");
+    this.#after = db.prepare("SELECT seq, at, entries, names FROM events WHERE last > ? ORDER BY seq");
     this.#forget = db.prepare(
       // The last stays, for the next one's number is told from it.
       "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT 100) AND at < ? AND seq < (SELECT max(seq) FROM events)",
@@ -91,66 +87,115 @@ export class Table implements Rows {
   next(): { readonly row: number; readonly seq: number } {
     return this.#db
       .prepare(
-        "SELECT coalesce((SELECT max(row) FROM jobs), 0) + 1 AS row, coalesce((SELECT last FROM events ORDER BY seq DESC LIMIT 1), 0) + 1 AS seq",
+        "SELECT max(coalesce((SELECT max(row) FROM jobs), 0), coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'last-row'), 0)) + 1 AS row, coalesce((SELECT last FROM events ORDER BY seq DESC LIMIT 1), 0) + 1 AS seq",
       )
       .get() as { row: number; seq: number };
   }
 
-  /** Every row, without what came with the request: for telling the roster. */
+  /** Every row, with what its place is told from and no more: for telling the roster. */
   *scan(): Iterable<Row> {
-    const bare = [...GIVEN, ...CURRENT].join(", ");
-    // A result can be large, and nobody who is settled has a turn.
-    const select = bare
-      .replace("result, files, problem", "NULL, NULL, NULL")
-      .replace("message, checkpoint", "NULL, NULL");
-    for (const columns of this.#db.prepare(`SELECT ${select} FROM jobs ORDER BY row`).raw().iterate()) {
-      yield rowOf(columns as unknown[], this.#policies);
+    const settled = "status IN ('completed', 'failed', 'canceled')";
+    const both = "states CROSS JOIN jobs ON jobs.row = states.row";
+    const keys = ["row", "policy", "address", "key"] as const;
+    yield* this.#scan(keys, ["status", "expires_at", "gone_at"], `${both} WHERE ${settled}`);
+    const place = [...keys, "owner", "operation", "turn", "created_at", "due_at", "start_by"] as const;
+    yield* this.#scan(place, [], "jobs WHERE NOT EXISTS (SELECT 1 FROM states WHERE states.row = jobs.row)");
+    const texts = new Set<string>(["message", "checkpoint", "result", "files", "problem"]);
+    yield* this.#scan(
+      place,
+      CURRENT.filter((column) => !texts.has(column)),
+      `${both} WHERE NOT ${settled}`,
+    );
+  }
+
+  // A page at a time, for one row at a time costs more than reading it; and only these columns, for so does each of them.
+  *#scan(
+    ofGiven: readonly (typeof GIVEN)[number][],
+    ofCurrent: readonly (typeof CURRENT)[number][],
+    from: string,
+  ): Iterable<Row> {
+    const [outer] = from.split(" ", 1);
+    const columns = [...ofGiven.map((name) => `jobs.${name}`), ...ofCurrent.map((name) => `states.${name}`)];
+    const page = this.#db
+      .prepare<Column[]>(
+        `SELECT ${columns.join(", ")} FROM ${from} AND ${outer}.row > ? ORDER BY ${outer}.row LIMIT ${SCAN_ROWS}`,
+      )
+      .raw();
+    const given: Column[] = GIVEN.map(() => null);
+    const current: Column[] = CURRENT.map(() => null);
+    const givenAt = ofGiven.map((name) => GIVEN.indexOf(name));
+    const currentAt = ofCurrent.map((name) => CURRENT.indexOf(name));
+    let last = 0;
+    for (;;) {
+      const rows = page.all(last) as Column[][];
+      for (const row of rows) {
+        for (let at = 0; at < givenAt.length; at++) given[givenAt[at] as number] = row[at] as Column;
+        for (let at = 0; at < currentAt.length; at++)
+          current[currentAt[at] as number] = row[givenAt.length + at] as Column;
+        yield rowOf(given, currentAt.length === 0 ? null : current, 0, this.#policies);
+      }
+      const end = rows.at(-1);
+      if (end === undefined) return;
+      last = end[0] as number;
     }
   }
 
   /** Forgets what is held, after another process or a rollback changed the rows. */
   cool(): void {
     this.#hot.clear();
+    this.#nextCold = 0;
     this.#policies.open(this.#db);
     this.#size = null;
   }
 
   get(row: number): Row | null {
-    const hot = this.#hot.get(row);
-    if (hot !== undefined) return hot;
-    const columns = this.#get.get(row) as Column[] | undefined;
-    if (columns === undefined) return null;
-    const on = GIVEN.length + CURRENT.length;
-    if (columns[on] === null) columns[on] = (this.#input.get(row) as string | undefined) ?? null;
-    const found = rowOf(columns, this.#policies);
-    this.#hot.set(found);
+    return this.#hot.get(row) ?? this.#read(row);
+  }
+
+  // Where one row after the other is asked for, those that follow are read along with it.
+  #read(row: number): Row | null {
+    this.#ahead = row === this.#nextCold ? Math.min(MOST_AHEAD, this.#ahead * 4) : 1;
+    const last = row + this.#ahead - 1;
+    this.#nextCold = last + 1;
+    const states = this.#current.all(row, last) as Column[][];
+    let next = 0;
+    let found: Row | null = null;
+    for (const columns of this.#given.all(row, last) as Column[][]) {
+      const number = columns[0] as number;
+      while (next < states.length && (states[next]?.[0] as number) < number) next++;
+      const state = states[next]?.[0] === number ? (states[next] as Column[]) : null;
+      // What is held is the same, and others may hold it too.
+      const one = this.#hot.get(number) ?? rowOf(columns, state, 1, this.#policies);
+      if (number === row) found = one;
+      this.#hot.set(one);
+    }
     return found;
   }
 
   insert(row: Row): void {
-    const { job } = row;
-    const [input = null, ...rest] = contents(job);
-    const isLong = job.input.length > INLINE_INPUT_CHARS;
-    this.#insert.run(...given(row, this.#policies), ...fresh(job), isLong ? null : input, ...rest);
-    if (isLong) this.#keepInput.run(job.row, input);
+    this.#insert.run(...given(row, this.#policies));
+    // It was another store's before.
+    if (!isFresh(row.job)) this.#begin.run(...current(row.job), row.job.row);
     if (this.#size !== null) this.#size++;
     this.#hot.set(row);
   }
 
   update(row: Row, revision: number): void {
     const { job } = row;
-    const { changes } = this.#update.run(...current(job), job.row, revision);
-    if (changes !== 1) throw new Error(`Row ${job.row} is not at revision ${revision}.`);
-    if (job.goneAt !== null) {
-      this.#empty.run(job.row);
-      this.#removeInput.run(job.row);
+    if (revision === 1) this.#begin.run(...current(job), job.row);
+    else {
+      const { changes } = this.#update.run(...current(job), job.row, revision);
+      if (changes !== 1) throw new Error(`Row ${job.row} is not at revision ${revision}.`);
     }
+    if (job.goneAt !== null) this.#empty.run(job.row);
     this.#hot.set(row);
   }
 
   remove(row: number): void {
     this.#remove.run(row);
-    this.#removeInput.run(row);
+    this.#removeState.run(row);
+    // A number that was given once is never given again: an attempt of the row that was may still be under way.
+    if (this.next().row <= row) this.#keepFact.run("last-row", String(row));
     this.#hot.delete(row);
     if (this.#size !== null) this.#size--;
   }
@@ -167,16 +212,20 @@ export class Table implements Rows {
   }
 
   append(events: readonly Event[]): void {
-    const first = events[0] as Event;
-    this.#append.run(first.seq, first.seq + events.length - 1, first.at, encodeEvents(events));
+    const named = events.some(({ row }) => this.get(row) === null);
+    const { seq, at, entries, names } = encodeChunk(events, named);
+    this.#append.run(seq, seq + events.length - 1, at, entries, names);
   }
 
   eventsAfter(seq: number, limit: number): readonly Event[] {
-    const chunks = this.#after.all(seq, limit) as string[];
-    return chunks
-      .flatMap(decodeEvents)
-      .filter((event) => event.seq > seq)
-      .slice(0, limit);
+    const events: Event[] = [];
+    const namesOf = (row: number): Names => this.get(row)?.job ?? NOBODY;
+    for (const chunk of this.#after.iterate(seq)) {
+      for (const event of decodeChunk(chunk as Chunk, seq, limit - events.length, namesOf))
+        events.push(event);
+      if (events.length >= limit) break;
+    }
+    return events;
   }
 
   forgetEvents(before: number): void {
@@ -240,55 +289,24 @@ export function listRows(db: Database, filter: ListFilter): readonly number[] {
     where.push(condition);
     values.push(...more);
   };
-  if (filter.belowRow !== undefined) add("row < ?", filter.belowRow);
+  const oneOf = (texts: readonly string[]) => `IN (${texts.map(() => "?").join(", ")})`;
+  if (filter.belowRow !== undefined) add("jobs.row < ?", filter.belowRow);
   if (filter.status !== undefined)
-    add(`status IN (${filter.status.map(() => "?").join(", ")})`, ...filter.status);
-  if (filter.operation !== undefined) {
-    add(`operation IN (${filter.operation.map(() => "?").join(", ")})`, ...filter.operation);
-  }
+    add(`coalesce(status, 'queued') ${oneOf(filter.status)}`, ...filter.status);
+  if (filter.operation !== undefined) add(`operation ${oneOf(filter.operation)}`, ...filter.operation);
   if (filter.createdFrom !== undefined) add("created_at >= ?", filter.createdFrom);
   if (filter.createdTo !== undefined) add("created_at < ?", filter.createdTo);
   return db
-    .prepare(`SELECT row FROM jobs WHERE ${where.join(" AND ")} ORDER BY row DESC LIMIT ?`)
+    .prepare(
+      `SELECT jobs.row FROM jobs LEFT JOIN states ON states.row = jobs.row
+        WHERE ${where.join(" AND ")} ORDER BY jobs.row DESC LIMIT ?`,
+    )
     .pluck()
     .all(...values, filter.limit) as number[];
 }
 
-/** An event as a flat list, many of them one behind the other. */
-export function flattenEvents(events: readonly Event[]): (string | number)[] {
-  const flat: (string | number)[] = [];
-  for (const e of events) {
-    flat.push(e.seq, e.kind, e.at, e.row, e.id, e.owner, e.operation, e.status, e.attempt, e.revision);
-  }
-  return flat;
-}
-
-export function unflattenEvents(flat: readonly (string | number)[]): Event[] {
-  const events: Event[] = [];
-  for (let at = 0; at < flat.length; at += 10) {
-    events.push({
-      seq: flat[at] as number,
-      kind: flat[at + 1] as Event["kind"],
-      at: flat[at + 2] as number,
-      row: flat[at + 3] as number,
-      id: flat[at + 4] as string,
-      owner: flat[at + 5] as string,
-      operation: flat[at + 6] as string,
-      status: flat[at + 7] as Event["status"],
-      attempt: flat[at + 8] as number,
-      revision: flat[at + 9] as number,
-    });
-  }
-  return events;
-}
-
-function encodeEvents(events: readonly Event[]): string {
-  return JSON.stringify(flattenEvents(events));
-}
-
-function decodeEvents(entries: string): Event[] {
-  return unflattenEvents(JSON.parse(entries) as (string | number)[]);
-}
+/** A job's row outlives its events; should it not, they are nobody's. */
+const NOBODY: Names = { id: "", owner: "", operation: "" };
 
 class PolicyTable implements Policies {
   #db: Database | null = null;

@@ -2,10 +2,11 @@
 // a submission is the hottest message there is.
 
 import type { StoredFile } from "../../core/handler.ts";
-import type { Policy } from "../../core/job.ts";
+import { type Policy, STATUSES, type Status } from "../../core/job.ts";
 import type { Row } from "../embedded/rows.ts";
-import type { Query, SubmitWrite, Write, Written } from "../store.ts";
-import { type Column, contents, current, given, type Policies, rowOf } from "./codec.ts";
+import type { Query, SettleWrite, SubmitWrite, Write, Written } from "../store.ts";
+import { type Column, current, GIVEN, given, type Policies, rowOf } from "./codec.ts";
+import type { FlatEvents } from "./entries.ts";
 
 type Flat = (string | number | null)[];
 
@@ -23,7 +24,8 @@ export interface Reply {
   readonly answers: readonly unknown[];
   /** Claims that waited, by their number, with their answer. */
   readonly late: readonly (readonly [number: number, written: unknown])[];
-  readonly events: readonly (string | number)[];
+  /** Null for none. */
+  readonly events: FlatEvents | null;
   readonly policies: readonly (readonly [number, Policy])[];
   /** The batch was not kept, or it can't be known. */
   readonly unavailable?: string;
@@ -62,6 +64,7 @@ export class PolicySender {
 }
 
 export function flattenWrite(write: Write, policies: PolicySender): Write | Flat {
+  if (write.do === "settle") return flattenSettle(write);
   if (write.do !== "submit") return write;
   const { submission: s, sameness, limits } = write;
   return [
@@ -89,6 +92,7 @@ export function flattenWrite(write: Write, policies: PolicySender): Write | Flat
 export function unflattenWrite(write: Write | Flat, policies: readonly Policy[]): Write {
   if (!Array.isArray(write)) return write as Write;
   const f = write as Flat;
+  if (f.length === 3) return unflattenSettle(f);
   return {
     do: "submit",
     submission: {
@@ -117,9 +121,27 @@ export function unflattenWrite(write: Write | Flat, policies: readonly Policy[])
   } satisfies SubmitWrite;
 }
 
+// What nearly every attempt ends with: JSON, and no files.
+function flattenSettle(write: SettleWrite): SettleWrite | Flat {
+  const { row, attempt, outcome } = write;
+  if (outcome.kind !== "completed" || outcome.files.length > 0 || !("json" in outcome.result)) return write;
+  return [row, attempt, outcome.result.json];
+}
+
+function unflattenSettle([row, attempt, json]: Flat): SettleWrite {
+  const result = { json: json as string };
+  return {
+    do: "settle",
+    row: row as number,
+    attempt: attempt as number,
+    outcome: { kind: "completed", result, files: NO_FILES },
+  };
+}
+
+const NO_FILES: readonly StoredFile[] = [];
+
 /** What the main thread needs to make the accepted job itself: it has the submission. */
 export type FreshSubmit = readonly [
-  "fresh",
   row: number,
   turn: number,
   now: number,
@@ -127,15 +149,22 @@ export type FreshSubmit = readonly [
   waitingFor: string | null,
 ];
 
+/** A settle that had its effect: the status by its number. The job was not asked to stop, or it makes no difference. */
+export type Kept = number;
+
+export function keptOf(number: Kept): Written {
+  return { did: "keep", status: STATUSES[number] as Status, leaseUntil: null, cancel: false };
+}
+
 /** A claim waits for work; it is answered later, under this number. */
 export type Waits = ["waits", number: number];
 
 export function flattenRow(row: Row, policies: Policies): Column[] {
-  return [...given(row, policies), ...current(row.job), ...contents(row.job)];
+  return [...given(row, policies), ...current(row.job)];
 }
 
 export function unflattenRow(columns: readonly unknown[], policies: Policies): Row {
-  return rowOf(columns, policies);
+  return rowOf(columns, columns, GIVEN.length, policies);
 }
 
 /** Answers that carry jobs, with each job as a flat list. */
@@ -146,14 +175,16 @@ export function flattenWritten(written: Written, policies: Policies): unknown {
   switch (written.did) {
     case "submit": {
       const { job, position, waitingFor, replayed } = written;
-      if (!replayed)
-        return ["fresh", job.row, job.turn, job.createdAt, position, waitingFor] satisfies FreshSubmit;
+      if (!replayed) return [job.row, job.turn, job.createdAt, position, waitingFor] satisfies FreshSubmit;
       return { ...written, job: flat(job) };
     }
     case "claim":
       return { ...written, jobs: written.jobs.map(flat) };
     case "cancel":
       return { ...written, job: flat(written.job) };
+    case "keep":
+      if (written.leaseUntil !== null || written.cancel) return written;
+      return STATUSES.indexOf(written.status) satisfies Kept;
     default:
       return written;
   }

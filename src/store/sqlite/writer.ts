@@ -8,6 +8,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { Database } from "better-sqlite3";
 import type { Event } from "../../core/event.ts";
 import type { Policy } from "../../core/job.ts";
+import type { Moment } from "../../core/machine.ts";
 import { createClock } from "../clock.ts";
 import { answer as answerQuery } from "../embedded/answer.ts";
 import { apply } from "../embedded/apply.ts";
@@ -17,7 +18,8 @@ import { renew } from "../embedded/sweep.ts";
 import type { ClaimWrite, Sight, Write, Written } from "../store.ts";
 import { StoreUnavailable, StoreUnusable } from "../store.ts";
 import { type DatabaseOptions, openDatabase, translate } from "./database.ts";
-import { flattenEvents, Table } from "./table.ts";
+import { flattenEvents } from "./entries.ts";
+import { Table } from "./table.ts";
 import { flattenRow, flattenWritten, type Reply, type Request, unflattenWrite, type Waits } from "./wire.ts";
 
 /** How soon another process's commit is seen, at the latest. */
@@ -126,15 +128,17 @@ function serveFrom(db: Database): void {
   const standing = new Standing();
   let late: readonly Late[] = NONE;
 
-  const transact = (work: () => readonly Written[]): readonly Written[] => {
+  // All of a batch happens at one moment, that of its transaction: there may have been a wait for the lock.
+  const transact = (work: (moment: Moment) => readonly Written[]): readonly Written[] => {
     let began = false;
     try {
       begin.run();
       catchUp();
       book.begin();
       began = true;
-      const written = work();
-      const served = standing.serve(book, clock.moment());
+      const moment = clock.moment();
+      const written = work(moment);
+      const served = standing.serve(book, moment);
       const events = book.end();
       commit.run();
       standing.answered(served);
@@ -159,7 +163,7 @@ function serveFrom(db: Database): void {
       answers: NONE,
       ...reply,
       late: late.map(([number, written]) => [number, flattenWritten(written, outgoing)] as const),
-      events: untold.length === 0 ? NONE : flattenEvents(untold),
+      events: untold.length === 0 ? null : flattenEvents(untold),
       policies: fresh,
       isAnswer,
     };
@@ -200,21 +204,21 @@ function serveFrom(db: Database): void {
         const withdrawn = writes.filter((write) => write.do === "withdraw");
         const ended = withdrawn.flatMap(({ worker }) => standing.end(Number.NEGATIVE_INFINITY, worker));
         late = [...late, ...ended];
-        const written = transact(() => {
-          const all = writes.map((write) => apply(book, write, clock.moment()));
+        let now = 0;
+        const written = transact((moment) => {
+          now = moment.now;
+          const all = writes.map((write) => apply(book, write, moment));
           // A claim that would wait looks again: what stood behind it may have made work.
-          for (const [at, write] of writes.entries()) {
-            const moment = clock.moment();
-            if (at < writes.length - 1 && standing.waits(write, all[at] as Written, moment.now))
-              all[at] = apply(book, write, moment);
+          for (let at = 0; at < writes.length - 1; at++) {
+            const write = writes[at] as Write;
+            if (standing.waits(write, all[at] as Written, now)) all[at] = apply(book, write, moment);
           }
           return all;
         });
         reply.written = written.map((one, at) => {
           const write = writes[at] as Write;
-          const { now } = clock.moment();
           if (!standing.waits(write, one, now)) return flattenWritten(one, outgoing);
-          return ["waits", standing.add(write as ClaimWrite, now)] satisfies Waits;
+          return ["waits", standing.add(write as ClaimWrite, clock.moment().now)] satisfies Waits;
         });
         for (const { worker } of withdrawn) {
           late = [...late, ...standing.end(Number.NEGATIVE_INFINITY, worker)];
@@ -264,8 +268,8 @@ function serveFrom(db: Database): void {
   const holding = setInterval(() => {
     if (!book.holds) return;
     try {
-      transact(() => {
-        renew(book, clock.moment());
+      transact((moment) => {
+        renew(book, moment);
         return NONE;
       });
       if (untold.length > 0 || late.length > 0) send({}, false);

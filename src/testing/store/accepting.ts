@@ -41,9 +41,11 @@ export const accepting: readonly Case[] = [
   {
     title: "B1: 64 submits with one key at once make one job",
     async run(desk) {
+      await desk.spread();
       const all = await Promise.all(Array.from({ length: 64 }, () => desk.accept({ key: "k" })));
       expect(new Set(all.map(({ job }) => job.id)).size).toBe(1);
       expect(all.filter(({ replayed }) => !replayed)).toHaveLength(1);
+      await desk.hearAll();
       expect(desk.heard.filter(({ owner }) => owner === desk.owner)).toHaveLength(1);
     },
   },
@@ -114,6 +116,7 @@ export const accepting: readonly Case[] = [
   {
     title: "64 submits of one content at once make one job",
     async run(desk) {
+      await desk.spread();
       const all = await Promise.all(Array.from({ length: 64 }, () => desk.accept({ reach: "live" })));
       expect(new Set(all.map(({ job }) => job.id)).size).toBe(1);
     },
@@ -121,6 +124,7 @@ export const accepting: readonly Case[] = [
   {
     title: "a repeat with an id that the caller made is the same job",
     async run(desk) {
+      await desk.spread();
       const asked = { id: `made-${desk.owner}`, idFromCaller: true };
       const all = await Promise.all(Array.from({ length: 8 }, () => desk.accept(asked)));
       expect(new Set(all.map(({ job }) => job.row)).size).toBe(1);
@@ -176,6 +180,7 @@ export const accepting: readonly Case[] = [
   {
     title: "D4: the quota is exact however submits, claims, cancels and settles interleave",
     async run(desk) {
+      await desk.spread();
       const limits = { active: 5 };
       let refused = 0;
       for (let round = 0; round < 12; round++) {
@@ -191,6 +196,7 @@ export const accepting: readonly Case[] = [
             writes.push(desk.write({ do: "cancel", address: addressOf(some.owner, some.id) }));
         }
         await Promise.all(writes);
+        await desk.hearAll();
       }
       let active = 0;
       let most = 0;

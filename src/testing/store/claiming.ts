@@ -1,18 +1,19 @@
 // The store's suite: who gets which job, in what order, and when.
 
 import { expect } from "vitest";
-import { type Case, COMPLETED, CRASHED, FAILED, RELEASED, refusalOf } from "./desk.ts";
+import { type Case, COMPLETED, CRASHED, DAY_MS, FAILED, RELEASED, refusalOf } from "./desk.ts";
 
 export const claiming: readonly Case[] = [
   {
     title: "claims that race give no job twice",
     async run(desk) {
+      await desk.spread();
       const jobs = await desk.jobs(60);
       const claims = await Promise.all(
         Array.from({ length: 20 }, (_, index) => desk.claim({ worker: `w${index}`, limit: 5 })),
       );
       const taken = claims.flatMap(({ jobs: some }) => some.map(({ row }) => row));
-      expect(taken.sort((a, b) => a - b)).toEqual(jobs.map(({ row }) => row));
+      expect(taken.sort((a, b) => a - b)).toEqual(jobs.map(({ row }) => row).sort((a, b) => a - b));
     },
   },
   {
@@ -39,6 +40,32 @@ export const claiming: readonly Case[] = [
       const rest = await desk.claim({ slots: { [a]: 0, [b]: 9 }, limit: 100 });
       expect(rest.jobs.map(({ operation }) => operation)).toEqual([b, b]);
       expect((await desk.claim({ operation: a, limit: 0 })).jobs).toEqual([]);
+    },
+  },
+  {
+    title: "a claim takes no more than its slots, also where a job among them had lost its worker",
+    async run(desk) {
+      const lost = await desk.job();
+      await desk.settle(await desk.attempt(), CRASHED);
+      await desk.jobs(3);
+      desk.clock.pass(60_000);
+      const { jobs } = await desk.claim({ slots: { [desk.operation]: 2 }, limit: 10 });
+      expect([jobs.length, jobs.some(({ row }) => row === lost.row)]).toEqual([2, true]);
+    },
+  },
+  {
+    title: "a job of an operation that no worker knows waits, says so, and is never thrown away",
+    async run(desk) {
+      const job = await desk.job({ operation: `${desk.operation}-unknown` });
+      await desk.job();
+      await desk.claim();
+      for (let day = 0; day < 3; day++) {
+        desk.clock.pass(DAY_MS);
+        await desk.sweep();
+        expect((await desk.claim()).jobs.filter(({ row }) => row === job.row)).toEqual([]);
+      }
+      expect(await desk.see(job)).toMatchObject({ job, position: 1, waitingFor: "no-worker" });
+      expect((await desk.attempt({ operation: job.operation })).row).toBe(job.row);
     },
   },
   {

@@ -68,6 +68,13 @@ export interface Asked extends Partial<Omit<Submission, "policy">> {
 type Submitted = Extract<Written, { did: "submit" }>;
 export type Claimed = Extract<Written, { did: "claim" }>;
 
+/** What else a desk can open. */
+export interface Opens {
+  /** The same store once more, as another process would. */
+  readonly another?: () => Promise<Store>;
+  readonly empty?: () => Promise<{ readonly store: Store; close(): Promise<void> }>;
+}
+
 let desks = 0;
 let ids = 0;
 
@@ -80,19 +87,51 @@ export class Desk {
   readonly owner: string;
   /** Every event since the case began, of its own jobs or not. */
   readonly heard: Event[] = [];
+  readonly #opens: Opens;
+  /** Other instances on the same jobs, which what is asked for is spread over. */
+  #beside: Store[] = [];
+  #turn = 0;
   #unlisten: () => void;
 
-  constructor(store: Store, clock: Clock, reopens: (() => Promise<Store>) | undefined) {
+  constructor(store: Store, clock: Clock, reopens: (() => Promise<Store>) | undefined, opens: Opens = {}) {
     this.store = store;
     this.clock = clock;
     this.reopens = reopens;
+    this.#opens = opens;
     this.operation = `operation-${++desks}`;
     this.owner = `owner ${desks}`;
     this.#unlisten = store.listen((events) => this.heard.push(...events));
   }
 
-  end(): void {
+  async end(): Promise<void> {
     this.#unlisten();
+    await Promise.all(this.#beside.map((store) => store.close()));
+  }
+
+  /** From now on each write is given to another instance of the store, where it can have several. */
+  async spread(): Promise<void> {
+    if (this.#opens.another !== undefined) this.#beside = [await this.#opens.another()];
+  }
+
+  /** The instances that writes are spread over. */
+  get instances(): readonly Store[] {
+    return [this.store, ...this.#beside];
+  }
+
+  /** Waits until all that is in the feed was heard. */
+  hearAll(): Promise<void> {
+    return this.until(async () => {
+      const after = this.heard.at(-1)?.seq ?? 0;
+      expect(await this.store.read({ get: "events", after, limit: 1 })).toEqual([]);
+    });
+  }
+
+  /** Opens an empty store of the same kind, by the same clock. */
+  async empty(): Promise<{ readonly desk: Desk; close(): Promise<void> }> {
+    if (this.#opens.empty === undefined) throw new Error("This desk opens no other store.");
+    const { store, close } = await this.#opens.empty();
+    const desk = new Desk(store, this.clock, undefined);
+    return { desk, close: () => desk.end().then(close) };
   }
 
   /** Closes the store and opens it again; null where a store does not outlive its process. */
@@ -113,7 +152,11 @@ export class Desk {
   }
 
   write<W extends Write>(write: W) {
-    return this.store.write(write);
+    return this.#next().write(write);
+  }
+
+  #next(): Store {
+    return this.instances[this.#turn++ % this.instances.length] as Store;
   }
 
   submitting({ policy = {}, key, fingerprint, reach = "life", idFromCaller, limits, ...rest }: Asked = {}) {
@@ -147,7 +190,7 @@ export class Desk {
   }
 
   submit(asked: Asked = {}) {
-    return this.store.write(this.submitting(asked));
+    return this.write(this.submitting(asked));
   }
 
   /** A submit that must be let through. */
@@ -167,7 +210,7 @@ export class Desk {
 
   async claim(some: Partial<Omit<ClaimWrite, "do">> & { operation?: string } = {}): Promise<Claimed> {
     const { operation = this.operation, ...rest } = some;
-    const written = await this.store.write({
+    const written = await this.write({
       do: "claim",
       worker: "worker",
       slots: { [operation]: 1000 },
@@ -188,22 +231,22 @@ export class Desk {
   }
 
   settle(job: Job, outcome: AttemptOutcome = COMPLETED) {
-    return this.store.write({ do: "settle", row: job.row, attempt: job.attempt, outcome });
+    return this.write({ do: "settle", row: job.row, attempt: job.attempt, outcome });
   }
 
   beat(job: Job, beat: { progress?: number | null; message?: string | null; checkpoint?: string } = {}) {
-    return this.store.write({ do: "heartbeat", row: job.row, attempt: job.attempt, ...beat });
+    return this.write({ do: "heartbeat", row: job.row, attempt: job.attempt, ...beat });
   }
 
   cancel(job: Job) {
-    return this.store.write({ do: "cancel", address: addressOf(job.owner, job.id) });
+    return this.write({ do: "cancel", address: addressOf(job.owner, job.id) });
   }
 
   /** Sweeps until nothing more is due; gives the addresses whose files may go. */
   async sweep(): Promise<Digest[]> {
     const gone: Digest[] = [];
     for (;;) {
-      const swept = await this.store.write({ do: "sweep", limit: 500 });
+      const swept = await this.write({ do: "sweep", limit: 500 });
       if (!("did" in swept)) throw new Error(`The sweep was refused as ${swept.refused}.`);
       gone.push(...swept.gone);
       if (!swept.more) return gone;

@@ -86,6 +86,25 @@ export const keeping: readonly Case[] = [
     },
   },
   {
+    title:
+      "small texts are kept under names, told by how the names begin, and forgotten when they are set to nothing",
+    async run(desk) {
+      const prefix = `${desk.operation}/`;
+      const kept = () => desk.store.read({ get: "kept", prefix });
+      const texts = { [`${prefix}b`]: '{"n":1}', [`${prefix}a`]: "å\0'", [`${prefix}__proto__`]: "" };
+      for (const [name, value] of Object.entries(texts)) await desk.write({ do: "keep", name, value });
+      await desk.write({ do: "keep", name: `${desk.operation}0/other`, value: "another" });
+      expect(Object.entries(await kept())).toEqual([
+        [`${prefix}__proto__`, ""],
+        [`${prefix}a`, "å\0'"],
+        [`${prefix}b`, '{"n":1}'],
+      ]);
+      await desk.write({ do: "keep", name: `${prefix}a`, value: "new" });
+      await desk.write({ do: "keep", name: `${prefix}b`, value: null });
+      expect(await kept()).toEqual({ [`${prefix}__proto__`]: "", [`${prefix}a`]: "new" });
+    },
+  },
+  {
     title: "what is under way when the store closes is answered: kept, or refused as unavailable",
     alone: true,
     async run(desk) {
@@ -102,6 +121,28 @@ export const keeping: readonly Case[] = [
       for (const job of kept) expect(await desk.get(job)).toEqual(job);
       const counts = await desk.store.read({ get: "counts" });
       expect(counts.jobs).toBe(kept.length);
+    },
+  },
+  {
+    title: "claims and settles that are under way when the store closes are kept as they were answered",
+    alone: true,
+    async run(desk) {
+      await desk.jobs(60);
+      const { jobs } = await desk.claim({ limit: 30 });
+      const settled = jobs.map((job) => desk.settle(job));
+      const claimed = Array.from({ length: 10 }, () => desk.claim({ limit: 3 }));
+      const closed = desk.store.close();
+      const [settles, claims] = await Promise.all([Promise.allSettled(settled), Promise.allSettled(claimed)]);
+      await closed;
+      if ((await desk.reopen()) === null) return;
+      for (const [index, settle] of settles.entries()) {
+        const { status } = await desk.get(jobs[index] as Job);
+        if (settle.status === "fulfilled") expect(status).toBe("completed");
+        else expect(settle.reason).toBeInstanceOf(StoreUnavailable);
+      }
+      const taken = claims.flatMap((claim) => (claim.status === "fulfilled" ? claim.value.jobs : []));
+      expect(new Set(taken.map(({ row }) => row)).size).toBe(taken.length);
+      for (const job of taken) expect(await desk.get(job)).toEqual(job);
     },
   },
   {
@@ -215,6 +256,24 @@ export const keeping: readonly Case[] = [
       desk.clock.pass(31 * DAY_MS);
       await desk.sweep();
       expect(await desk.see(done)).toBeNull();
+    },
+  },
+  {
+    title:
+      "C2: a row is never given twice, also when all that came before is forgotten and the store is opened again",
+    alone: true,
+    async run(desk) {
+      const job = await desk.done({ policy: { retentionMs: 1000 } });
+      desk.clock.pass(2000);
+      await desk.sweep();
+      desk.clock.pass(31 * DAY_MS);
+      await desk.sweep();
+      expect(await desk.see(job)).toBeNull();
+      await desk.reopen();
+      const next = await desk.job();
+      expect(next.row).toBeGreaterThan(job.row);
+      await desk.attempt();
+      expect(refusalOf(await desk.settle({ ...job, attempt: 1 }))).toBe("lease-lost");
     },
   },
   {

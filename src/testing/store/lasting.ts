@@ -203,6 +203,51 @@ export const lasting: readonly Case[] = [
     },
   },
   {
+    title: "G5: a key that is made while the clock is set back lives no shorter for it",
+    async run(desk) {
+      desk.clock.step(-DAY_MS);
+      const job = await desk.done({ key: "k", policy: { retentionMs: 1000 } });
+      desk.clock.step(DAY_MS);
+      desk.clock.pass(HOUR_MS);
+      await desk.sweep();
+      expect((await desk.accept({ key: "k" })).job.id).toBe(job.id);
+      desk.clock.pass(2 * DAY_MS);
+      expect((await desk.accept({ key: "k" })).replayed).toBe(false);
+    },
+  },
+  {
+    title: "G5: while the clock is set back, a key names the job that took it last",
+    async run(desk) {
+      const first = await desk.done({ key: "k", policy: { retentionMs: 1000 } });
+      desk.clock.pass(DAY_MS + HOUR_MS);
+      await desk.sweep();
+      const second = await desk.job({ key: "k" });
+      expect(second.row).not.toBe(first.row);
+      desk.clock.step(-DAY_MS);
+      expect((await desk.accept({ key: "k" })).job.row).toBe(second.row);
+      desk.clock.step(DAY_MS);
+    },
+  },
+  {
+    title: "G5: a clock that is set forward or back has no event forgotten early",
+    alone: true,
+    async run(desk) {
+      await desk.job();
+      desk.clock.step(-DAY_MS);
+      await desk.job();
+      desk.clock.step(DAY_MS);
+      await desk.job();
+      await desk.sweep();
+      desk.clock.step(DAY_MS);
+      desk.clock.pass(HOUR_MS);
+      await desk.sweep();
+      await desk.sweep();
+      const events = await desk.store.read({ get: "events", after: 0, limit: 9 });
+      expect(events.map(({ seq }) => seq)).toEqual([1, 2, 3]);
+      desk.clock.step(-DAY_MS);
+    },
+  },
+  {
     title: "G5: while the clock is set to and fro every job ends once, and no attempt is worked twice",
     async run(desk) {
       const jobs = await desk.jobs(24, { policy: { maxAttempts: 2, isolated: true, leaseMs: 60_000 } });

@@ -214,6 +214,7 @@ export const reading: readonly Case[] = [
     title: "the feed is gapless and in order, and what was heard is what is read",
     alone: true,
     async run(desk) {
+      await desk.spread();
       const jobs = await desk.jobs(30);
       const { jobs: attempts } = await desk.claim({ limit: 20 });
       await Promise.all(
@@ -227,12 +228,67 @@ export const reading: readonly Case[] = [
       await desk.job();
       const events = await desk.store.read({ get: "events", after: 0, limit: 1000 });
       expect(events.map(({ seq }) => seq)).toEqual(events.map((_, index) => index + 1));
+      await desk.hearAll();
       expect(desk.heard).toEqual(events);
       for (const job of jobs) {
         const revisions = desk.eventsOf(job).map(({ revision }) => revision);
         expect(revisions).toEqual([...revisions].sort((a, b) => a - b));
         expect(desk.eventsOf(job)[0]?.kind).toBe("queued");
       }
+    },
+  },
+  {
+    title: "the feed is the same for all who listen, however many write at once",
+    alone: true,
+    async run(desk) {
+      await desk.spread();
+      const heard = desk.instances.map(() => [] as number[]);
+      const stops = desk.instances.map((store, index) =>
+        store.listen((events) => heard[index]?.push(...events.map(({ seq }) => seq))),
+      );
+      await Promise.all(
+        Array.from({ length: 40 }, async (_, index) => {
+          const job = await desk.job({ operation: `${desk.operation}-${index % 4}` });
+          const { jobs } = await desk.claim({ operation: job.operation, limit: 2, worker: `w${index}` });
+          await Promise.all(jobs.map((one) => (index % 2 === 0 ? desk.settle(one) : desk.cancel(one))));
+        }),
+      );
+      const events = await desk.store.read({ get: "events", after: 0, limit: 1000 });
+      const seqs = events.map((_, index) => index + 1);
+      expect(events.length).toBeGreaterThanOrEqual(120);
+      expect(events.map(({ seq }) => seq)).toEqual(seqs);
+      for (const some of heard) await desk.until(() => expect(some).toEqual(seqs));
+      for (const stop of stops) stop();
+    },
+  },
+  {
+    title: "A5: what one instance of a store has accepted or changed, every other reads at once",
+    async run(desk) {
+      await desk.spread();
+      for (let round = 0; round < 6; round++) {
+        const job = await desk.job();
+        for (const store of desk.instances) {
+          const address = addressOf(job.owner, job.id);
+          expect((await store.read({ get: "job", address }))?.job).toEqual(job);
+        }
+        const attempt = await desk.attempt();
+        await desk.settle(attempt);
+        for (const store of desk.instances) {
+          const [sight] = await store.read({ get: "rows", rows: [job.row] });
+          expect(sight?.job.status).toBe("completed");
+        }
+      }
+    },
+  },
+  {
+    title: "operations that are held back are told",
+    async run(desk) {
+      const names = [desk.operation, "constructor"];
+      for (const operation of names) await desk.write({ do: "pause", operation, paused: true });
+      expect(await desk.store.read({ get: "paused" })).toEqual(expect.arrayContaining(names));
+      for (const operation of names) await desk.write({ do: "pause", operation, paused: false });
+      const paused = await desk.store.read({ get: "paused" });
+      for (const operation of names) expect(paused).not.toContain(operation);
     },
   },
   {

@@ -44,6 +44,7 @@ export const working: readonly Case[] = [
   {
     title: "C1: of many settles at once one has its effect",
     async run(desk) {
+      await desk.spread();
       const job = await desk.job();
       const attempt = await desk.attempt();
       const outcomes = [COMPLETED, FAILED, { kind: "canceled" } as const, CRASHED, RELEASED, COMPLETED];
@@ -173,6 +174,7 @@ export const working: readonly Case[] = [
   {
     title: "a lapsed lease is rescued once, however many sweep",
     async run(desk) {
+      await desk.spread();
       const job = await desk.job();
       await desk.attempt();
       await desk.sweep();

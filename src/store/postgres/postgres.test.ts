@@ -1,0 +1,25 @@
+import { randomBytes } from "node:crypto";
+import { afterAll, beforeAll } from "vitest";
+import { type ProvidedServer, providePostgres } from "../../../test/servers.ts";
+import { storeSuite } from "../../testing/store.ts";
+import { openPostgres } from "./postgres.ts";
+
+let server: ProvidedServer;
+beforeAll(async () => {
+  server = await providePostgres();
+});
+afterAll(() => server.stop());
+
+storeSuite("postgres", async ({ clock }) => {
+  const schema = `test_${randomBytes(6).toString("hex")}`;
+  const open = () => openPostgres({ url: server.url, schema, clock });
+  let store = await open();
+  return {
+    store,
+    async reopen() {
+      store = await open();
+      return store;
+    },
+    close: () => store.close(),
+  };
+});

@@ -1,0 +1,87 @@
+// How many stand where, as differences: each transaction inserts what it changed, nobody waits for a counter, and the sweep sums
+// up what has gathered. A place in a line is a sum of blocks of turns and a short count, so it is exact at any length.
+
+import { STAND } from "./codec.ts";
+import { encodeName, table } from "./sql.ts";
+
+/** Turns in a block, by level: 1,000 waiting jobs of one owner are a sum of about thirty numbers. */
+export const BLOCKS = [1024, 32] as const;
+
+/** Beside where jobs stand: how many are processing or queued, and how many rows there are at all (of the operation ""). */
+export const COUNTED = { processing: 5, jobs: 6, queued: 7 } as const;
+
+export class Tally {
+  readonly #counts = new Map<string, number>();
+
+  /** `by` more stand there; in a line, at this turn. */
+  add(operation: string, stand: number, priority: number, turn: number, by: number): void {
+    if (stand === STAND.nowhere) return;
+    this.#add(operation, COUNTED.queued, 0, 0, 0, by);
+    if (stand !== STAND.line) this.#add(operation, stand, 0, 0, 0, by);
+    else
+      for (const [level, size] of BLOCKS.entries())
+        this.#add(operation, stand, priority, level, Math.floor(turn / size), by);
+  }
+
+  count(operation: string, what: number, by: number): void {
+    this.#add(operation, what, 0, 0, 0, by);
+  }
+
+  /** The statement that writes it; empty where nothing changed. */
+  statement(): string {
+    const rows = [...this.#counts].filter(([, n]) => n !== 0);
+    if (rows.length === 0) return "";
+    const parts = rows.map(([at]) => JSON.parse(at) as [string, number, number, number, number]);
+    return `INSERT INTO tally (operation, stand, priority, level, block, n) SELECT * FROM ${table([
+      ["operation", "text", parts.map(([operation]) => encodeName(operation))],
+      ["stand", "smallint", parts.map(([, stand]) => stand)],
+      ["priority", "int", parts.map(([, , priority]) => priority)],
+      ["level", "smallint", parts.map(([, , , level]) => level)],
+      ["block", "bigint", parts.map(([, , , , block]) => block)],
+      ["n", "bigint", rows.map(([, n]) => n)],
+    ])};`;
+  }
+
+  #add(operation: string, stand: number, priority: number, level: number, block: number, by: number): void {
+    const at = JSON.stringify([operation, stand, priority, level, block]);
+    this.#counts.set(at, (this.#counts.get(at) ?? 0) + by);
+  }
+}
+
+/** Writes the differences of rows that a statement moved: `moved` has operation, priority, turn and where they stood and stand. */
+export function tallyMoved(moved: string): string {
+  const levels = BLOCKS.map((size, level) => `(${level}, ${size})`).join(", ");
+  const part = (stand: string, n: number) => `
+    SELECT operation, ${stand}, CASE WHEN ${stand} = ${STAND.line} THEN priority ELSE 0 END, level,
+      CASE WHEN ${stand} = ${STAND.line} THEN floor(turn / size)::bigint ELSE 0 END, ${n}
+    FROM ${moved}, (VALUES ${levels}) AS b(level, size) WHERE level = 0 OR ${stand} = ${STAND.line}`;
+  return `INSERT INTO tally (operation, stand, priority, level, block, n)
+    SELECT operation, stand, priority, level, block, sum(n) FROM (${part("was", -1)} UNION ALL ${part("stands", 1)})
+      AS d(operation, stand, priority, level, block, n) GROUP BY 1, 2, 3, 4, 5 HAVING sum(n) <> 0`;
+}
+
+/** How many stand before a turn in a line, as SQL; the arguments are SQL too. `row` breaks ties. */
+export function placeBefore(operation: string, priority: string, turn: string, row: string): string {
+  const [coarse, fine] = BLOCKS;
+  const sum = (where: string) =>
+    `coalesce((SELECT sum(n) FROM tally t WHERE t.operation = ${operation} AND ${where}), 0)`;
+  const own = `t.stand = ${STAND.line} AND t.priority = ${priority}`;
+  return `(${sum(`t.stand = ${STAND.suspects} AND t.level = 0`)}
+    + ${sum(`t.stand = ${STAND.line} AND t.level = 0 AND t.priority > ${priority}`)}
+    + ${sum(`${own} AND t.level = 0 AND t.block < floor(${turn} / ${coarse})::bigint`)}
+    + ${sum(`${own} AND t.level = 1 AND t.block >= floor(${turn} / ${coarse})::bigint * ${coarse / fine} AND t.block < floor(${turn} / ${fine})::bigint`)}
+    + (SELECT count(*) FROM job l WHERE l.operation = ${operation} AND l.stand = ${STAND.line} AND l.priority = ${priority}
+        AND l.turn >= floor(${turn} / ${fine}) * ${fine} AND (l.turn, l.row) < (${turn}, ${row})))::bigint`;
+}
+
+/** Sums up what has gathered, a part of it; whoever does it at the same time takes another part. */
+export const SUM_UP = `WITH d AS (DELETE FROM tally WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM tally WHERE NOT is_sum LIMIT 5000 FOR UPDATE SKIP LOCKED)) AND NOT is_sum
+    RETURNING operation, stand, priority, level, block, n)
+  INSERT INTO tally (operation, stand, priority, level, block, n, is_sum)
+    SELECT operation, stand, priority, level, block, sum(n), true FROM d GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 1, 4, 3, 5
+    ON CONFLICT (stand, operation, level, priority, block) WHERE is_sum DO UPDATE SET n = tally.n + excluded.n`;
+
+/** Blocks that are empty again. */
+export const CLEAR_UP = `DELETE FROM tally WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM tally WHERE is_sum AND n = 0 LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND n = 0`;
