@@ -77,12 +77,10 @@ function sentenceOf(error: unknown): string {
   if (code === "EACCES" && port !== undefined)
     return `Port ${port} may not be listened on: choose another --port.`;
   // These are sentences for people; of anything else only the stack says where it comes from.
-  const isSentence = name === "UsageError" || name === "StoreUnusable" || name === "StoreUnavailable";
+  const isSentence = /^(?:UsageError|StoreUnusable|StoreUnavailable|MoveRefused)$/.test(name);
   if (isSentence || code !== undefined) return message;
   return stack ?? message;
 }
-
-const SENTENCES = new Set(["UsageError", "StoreUnusable", "StoreUnavailable", "MoveRefused"]);
 
 function print(text: string): number {
   process.stdout.write(`${text}\n`);

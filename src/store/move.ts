@@ -32,8 +32,9 @@ export async function moveStore(
   { onProgress = () => {}, now = Date.now }: MoveOptions = {},
 ): Promise<{ readonly jobs: number }> {
   const { jobs } = await from.read({ get: "counts" });
-  const lastSeq = await moveEvents(from, to);
   let afterRow = await lastRow(to);
+  await refuseOthers(from, to, afterRow);
+  const lastSeq = await moveEvents(from, to);
   let moved = (await to.read({ get: "counts" })).jobs;
   for (;;) {
     onProgress(moved, jobs);
@@ -57,6 +58,17 @@ export async function moveStore(
   await to.write({ do: "restore", jobs: [], events: [], facts: { secret, durations, paused, kept } });
   return { jobs: moved };
 }
+
+// What is there already must have come from here: the last row tells, for rows are moved in their order.
+async function refuseOthers(from: Store, to: Store, row: number): Promise<void> {
+  if (row === 0) return;
+  const last = { get: "stored", afterRow: row - 1, limit: 1 } as const;
+  const [[ours], [theirs]] = await Promise.all([from.read(last), to.read(last)]);
+  // One that was purged here since can't be compared, and can't be had anew either.
+  if (ours?.address !== theirs?.address) throw new MoveRefused(NOT_EMPTY);
+}
+
+const NOT_EMPTY = "The destination has jobs of its own: a store can only be moved into an empty one.";
 
 // Resolves to the last sequence of the source.
 async function moveEvents(from: Store, to: Store): Promise<number> {

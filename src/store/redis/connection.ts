@@ -13,10 +13,10 @@ import type { Script } from "./script.ts";
 type Driver = Pick<typeof import("ioredis"), "Cluster" | "Command" | "Redis">;
 
 /** How long one sending may take; past it the connection is made anew. */
-const ANSWER_MS = 4000;
+const ANSWER_MS = 3000;
 
 /** How long a call goes on trying while the server is away: as long as a caller likes to wait for a 503. */
-const PATIENCE_MS = 8000;
+const PATIENCE_MS = 6000;
 
 /** How often the feed is looked at without a word of it, for a word can be lost. */
 const POLL_EVERY_MS = 1000;

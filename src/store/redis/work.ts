@@ -11,7 +11,6 @@
 
 import { type Durations, mergeDurations } from "../../core/durations.ts";
 import type { Event } from "../../core/event.ts";
-import type { Job } from "../../core/job.ts";
 import { decide, earlierNow, isDue, MAX_CRASHES, type Moment, missedStart } from "../../core/machine.ts";
 import type {
   CancelWrite,
@@ -25,9 +24,11 @@ import type {
 import { StoreUnavailable } from "../store.ts";
 import type { Calls } from "./calls.ts";
 import { type Change, encodeChange, groupOf } from "./change.ts";
-import { type Fields, type Happening, happeningOf, Names, numbered, stampOf } from "./codec.ts";
+import { type Claim, encodeClaim } from "./claim.ts";
+import { type Fields, happeningOf, Names, numbered, stampOf } from "./codec.ts";
 import type { Held } from "./held.ts";
 import { decodeAll, type Found, findMembers, membersOf, seeAddresses, seeMembers } from "./look.ts";
+import { decideRow, type RowWrite } from "./row.ts";
 import { Sweep } from "./sweep.ts";
 import { TAKE } from "./take-script.ts";
 import { WORK } from "./work-script.ts";
@@ -49,8 +50,6 @@ const MOST_ROUNDS = 50;
 /** Events are kept as long as anyone may resume from them. */
 const EVENTS_MS = 24 * 3600 * 1000;
 
-type RowWrite = HeartbeatWrite | SettleWrite | CancelWrite;
-
 /** The writes of one row, in their order. */
 interface Row {
   readonly writes: (readonly [index: number, write: RowWrite])[];
@@ -58,15 +57,6 @@ interface Row {
   found: Found | null;
   /** It was read for this round, rather than remembered. */
   isFresh: boolean;
-}
-
-interface Claim {
-  readonly index: number;
-  readonly write: ClaimWrite;
-  readonly jobs: Job[];
-  drain: boolean;
-  nextAt: number | null;
-  isOpen: boolean;
 }
 
 /** A change under way, and what becomes of it. */
@@ -203,7 +193,11 @@ class Work {
         this.#rows.delete(number);
         continue;
       }
-      const decided = decideRow(row.writes, found.stored.job, moment);
+      const decided = decideRow(
+        row.writes.map(([, write]) => write),
+        found.stored.job,
+        moment,
+      );
       // What is remembered may be another attempt by now: only what was just read is refused.
       if (decided.isRefused && !row.isFresh) {
         row.found = null;
@@ -388,48 +382,4 @@ class Work {
     for (const [at, [index]] of learns.entries())
       if (learned[at] === 1) this.#written[index] = { did: "nothing" };
   }
-}
-
-function encodeClaim({ write, jobs }: Claim): string[] {
-  const slots = new Map(Object.entries(write.slots));
-  // What it has by now takes a slot of its operation.
-  for (const { operation } of jobs) slots.set(operation, (slots.get(operation) ?? 0) - 1);
-  return [
-    String(Math.max(0, write.limit - jobs.length)),
-    String(write.running + jobs.length),
-    String((write.suspects ?? 0) + jobs.filter(isSuspect).length),
-    String(slots.size),
-    ...[...slots].flatMap(([operation, free]) => [operation, String(Math.max(0, free))]),
-  ];
-}
-
-// A worker runs one of those that lost a worker at a time.
-function isSuspect({ crashes, policy }: Job): boolean {
-  return crashes > 0 && !policy.isolated;
-}
-
-interface Decided {
-  readonly job: Job;
-  readonly written: readonly Written[];
-  readonly events: readonly Happening[];
-  readonly isRefused: boolean;
-}
-
-function decideRow(writes: Row["writes"], before: Job, moment: Moment): Decided {
-  let job = before;
-  let isRefused = false;
-  const events: Happening[] = [];
-  const written = writes.map(([, write]): Written => {
-    const decision = decide(job, write.do === "cancel" ? { do: "cancel" } : write, moment);
-    if ("refused" in decision) {
-      isRefused = true;
-      return write.do === "cancel" ? { refused: decision.refused, job } : { refused: decision.refused };
-    }
-    job = decision.job;
-    for (const kind of decision.events) events.push(happeningOf(kind, job));
-    if (write.do === "cancel") return { did: "cancel", job };
-    const { status, leaseUntil, cancelRequestedAt } = job;
-    return { did: "keep", status, leaseUntil, cancel: cancelRequestedAt !== null };
-  });
-  return { job, written, events, isRefused };
 }

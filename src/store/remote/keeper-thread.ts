@@ -33,7 +33,8 @@ const MAX_BATCH = 1000;
 const port = parentPort as NonNullable<typeof parentPort>;
 const { module, options, clock } = workerData as KeeperData;
 const held = new Map<number, Held>();
-let engine: Engine | null = null;
+/** Being opened, or open: a thread that is closed meanwhile waits for it, or its connections would keep the thread. */
+let opened: Promise<Engine> | null = null;
 let isRenewing = false;
 let isClosing = false;
 
@@ -72,7 +73,12 @@ async function renew(): Promise<void> {
   if (isRenewing || isClosing || held.size === 0) return;
   isRenewing = true;
   try {
-    engine ??= await open();
+    opened ??= open();
+    const engine = await opened.catch((error: unknown) => {
+      // The next round opens it anew.
+      opened = null;
+      throw error;
+    });
     const { now } = engine.moment();
     const due: Held[] = [];
     for (const one of held.values()) {
@@ -111,6 +117,7 @@ async function open(): Promise<Engine> {
 async function close(): Promise<void> {
   isClosing = true;
   clearInterval(looking);
+  const engine = await opened?.catch(() => null);
   await engine?.close();
   port.close();
 }
