@@ -209,7 +209,7 @@ async function work(store: string, jobs: number, mostMs: number, concurrency: nu
 async function countCompleted(dataDir: string): Promise<number> {
   const database = new Database(databaseIn(dataDir), { readonly: true });
   try {
-    return database.prepare("SELECT count(*) FROM jobs WHERE status = 'completed'").pluck().get() as number;
+    return database.prepare("SELECT count(*) FROM states WHERE status = 'completed'").pluck().get() as number;
   } finally {
     database.close();
   }

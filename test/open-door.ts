@@ -80,7 +80,7 @@ export interface OpenDoor {
   readonly blobs: Blobs;
   readonly clock: Clock;
   readonly logs: readonly { readonly level: string; readonly message: string }[];
-  readonly keys: Readonly<Record<"ada" | "bob" | "submitter", string>>;
+  readonly keys: Readonly<Record<"ada" | "bob" | "submitter" | "expired", string>>;
   ask(path: string, asked?: Asked): Promise<Answered>;
   /** Submits to `echo`; gives the job's id. */
   submit(asked?: Asked & { readonly operation?: string; readonly text?: string }): Promise<string>;
@@ -119,7 +119,12 @@ export async function openTestDoor(options: DoorOptions = {}): Promise<OpenDoor>
   const blobs = await openFileBlobs(folder);
   const operations = READY;
   const ledger = await createLedger({ store, operations, blobs, now });
-  const keys = { ada: createApiKey(), bob: createApiKey(), submitter: createApiKey() };
+  const keys = {
+    ada: createApiKey(),
+    bob: createApiKey(),
+    submitter: createApiKey(),
+    expired: createApiKey(),
+  };
   const logs: { level: string; message: string }[] = [];
   const log = {
     warn: (_fields: object, message: string) => void logs.push({ level: "warn", message }),
@@ -136,8 +141,9 @@ export async function openTestDoor(options: DoorOptions = {}): Promise<OpenDoor>
       ? {}
       : {
           keys: Object.entries(keys).map(([name, { prefix, hash }]) => ({
-            ...{ name, prefix, hash, tier: "default", createdAt: null, expiresAt: null },
-            owner: name === "submitter" ? "ada" : name,
+            ...{ name, prefix, hash, tier: "default", createdAt: null },
+            expiresAt: name === "expired" ? 1 : null,
+            owner: name === "bob" ? "bob" : "ada",
             scopes: scopesOf(name),
           })),
         }),
@@ -187,7 +193,12 @@ export async function openTestDoor(options: DoorOptions = {}): Promise<OpenDoor>
     blobs,
     clock,
     logs,
-    keys: { ada: keys.ada.key, bob: keys.bob.key, submitter: keys.submitter.key },
+    keys: {
+      ada: keys.ada.key,
+      bob: keys.bob.key,
+      submitter: keys.submitter.key,
+      expired: keys.expired.key,
+    },
     ask,
     async submit({ operation = "echo", text = "hello", ...asked } = {}) {
       const answer = await ask(`/operations/${operation}`, {

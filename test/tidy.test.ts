@@ -148,7 +148,7 @@ describe("imports", () => {
       if (to !== null || specifier.startsWith("node:")) return false;
       const name = specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
       // The suites of the ports are for whoever has the test runner.
-      return !known.has(name) && !(name === "vitest" && roomOf(from) === "testing");
+      return !known.has(name) && !(["vitest", "fast-check"].includes(name) && roomOf(from) === "testing");
     });
     expect(wrong.map(({ from, specifier }) => `${from} → ${specifier}`)).toEqual([]);
   });

@@ -35,7 +35,8 @@ async function live(store: Store): Promise<Desk> {
   const desk = openDesk(store);
   await desk.done({ key: "done", input: '{"a":"é"}' });
   await desk.done({ key: "failed" }, { ...FAILED, final: true });
-  const retried = await desk.job();
+  const backoff = { kind: "fixed", baseMs: HOUR_MS, maxMs: HOUR_MS, jitter: 0 } as const;
+  const retried = await desk.job({ policy: { backoff } });
   await desk.settle(await desk.attempt(), FAILED);
   await desk.cancel(await desk.job());
   await desk.jobs(1200, { policy: { weight: 2 } });

@@ -10,7 +10,7 @@ import { type Step, stepsArbitrary } from "./model/steps.ts";
 import type { StoreFactory, StoreUnderTest } from "./store.ts";
 
 export interface ModelOptions {
-  /** How many lists of steps are played. Default `COATCHECK_MODEL_RUNS`, or 300. */
+  /** How many lists of steps are played, where `COATCHECK_MODEL_RUNS` does not say. Default 300. */
   readonly runs?: number;
   /** Draws the same lists again. Default `COATCHECK_MODEL_SEED`, or another one each time. */
   readonly seed?: number;
@@ -55,7 +55,7 @@ export async function modelFailure(
   );
   try {
     const run = await fc.check(property, {
-      numRuns: options.runs ?? numberOf(COATCHECK_MODEL_RUNS) ?? DEFAULT_RUNS,
+      numRuns: numberOf(COATCHECK_MODEL_RUNS) ?? options.runs ?? DEFAULT_RUNS,
       ...(seed === undefined ? {} : { seed }),
       ...(path === undefined || path === "" ? {} : { path }),
       endOnFailure: options.shorten === false,

@@ -17,9 +17,9 @@ function breaking(write: (write: Write, store: Store) => Promise<unknown>) {
 
 describe("a house of callers, workers, clocks and a store", () => {
   for (const seed of [1, 202, 65_537, randomInt(2 ** 31)]) {
-    it(`keeps every promise for 2,000 hours (seed ${seed})`, async () => {
-      const run = await simulate({ seed, hours: 2000, open });
-      expect(run.hours).toBeGreaterThanOrEqual(2000);
+    it(`keeps every promise for 1,000 hours (seed ${seed})`, async () => {
+      const run = await simulate({ seed, hours: 1000, open });
+      expect(run.hours).toBeGreaterThanOrEqual(1000);
       expect(run.completed + run.failed + run.canceled).toBe(run.jobs);
       // It has tested what it is for.
       for (const count of [
@@ -31,9 +31,9 @@ describe("a house of callers, workers, clocks and a store", () => {
         "expired",
         "canceled",
       ] as const)
-        expect([count, run[count] > 200]).toEqual([count, true]);
-      expect(run.clockSteps).toBeGreaterThan(20);
-    });
+        expect([count, run[count] > 100]).toEqual([count, true]);
+      expect(run.clockSteps).toBeGreaterThan(10);
+    }, 120_000);
   }
 
   it("lives the same life again for the same seed, and another one for another", async () => {

@@ -311,7 +311,7 @@ class House {
     gapless(events, this.#lastSeq);
     this.#lastSeq += events.length;
     this.#known.hear(events);
-    apply(this.#known, { write, written, instance: 0 }, when);
+    apply(this.#known, { write, written, instance: 0, isAlone: true }, when);
     for (const event of events) this.#count(event);
     const [left] = this.#known.unexplained.values();
     hold(left === undefined, `Nothing that was asked for explains the event "${left?.[0]?.kind}".`);

@@ -22,6 +22,14 @@ export interface Run {
   readonly pid: number;
 }
 
+/** What a handler writes down that was told to stop. */
+export interface Stop {
+  readonly job: string;
+  readonly attempt: number;
+  /** ms since 1970. */
+  readonly at: number;
+}
+
 /** What an operation's jobs may come to. */
 export interface Expectation {
   readonly outcome: "completed" | "failed";

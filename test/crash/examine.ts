@@ -1,7 +1,8 @@
-// Asks the public API what became of everything: after each restart, and of all of it at the end.
+// Asks the public API what became of everything: after each fault, and of all of it at the end.
 
 import type { Caller } from "./caller.ts";
 import type { Dice } from "./dice.ts";
+import type { Fleet } from "./fleet.ts";
 import { OWNERS, SMALL_QUOTA } from "./house.ts";
 import { smallErrand } from "./load.ts";
 import type { World } from "./world.ts";
@@ -13,23 +14,27 @@ const OLD_JOBS = 24;
 // Far above what it takes: a store that never comes to rest fails the test by its jobs that have not ended.
 const MOST_REST_MS = 40_000;
 
-/** After a restart: what is open is resolved, what is new is looked at, and some of what is old. */
-export async function examine(world: World, caller: Caller, dice: Dice): Promise<void> {
-  await resolveOpen(world, caller);
-  const { checker } = world;
-  const { jobs } = checker;
-  const ids = new Set(world.fresh);
-  for (let count = Math.min(OLD_JOBS, jobs.length); count > 0; count--) ids.add(dice.pick(jobs));
+/** After a fault: what is open is resolved, what is new is looked at on every server, and some of what is old. */
+export async function examine(world: World, fleet: Fleet, dice: Dice): Promise<void> {
+  const callers = fleet.servers.map(({ caller }) => caller);
+  const any = fleet.balanced(dice);
+  await resolveOpen(world, any);
+  const { jobs } = world.checker;
+  const { fresh } = world;
   world.fresh = new Set();
-  await Promise.all([...ids].map((id) => lookOnce(world, caller, id)));
+  const old = Array.from({ length: Math.min(OLD_JOBS, jobs.length) }, () => dice.pick(jobs));
+  await Promise.all([
+    ...[...fresh].flatMap((id) => callers.map((caller) => lookOnce(world, caller, id))),
+    ...old.map((id) => lookOnce(world, any, id)),
+  ]);
   const { repeatable } = world;
   for (const errand of some(repeatable, REPLAYS, dice)) {
-    world.count((await world.repeat(caller, errand)).status, (status) => status === 202);
+    world.count((await world.repeat(any, errand)).status, (status) => status === 202);
   }
   for (const errand of some(repeatable, OTHER_PAYLOADS, dice)) {
-    world.count(await world.sendOther(caller, errand), (status) => status === 422);
+    world.count(await world.sendOther(any, errand), (status) => status === 422);
   }
-  await checkQuota(world, caller, dice);
+  await checkQuota(world, any, dice);
   await world.readRuns();
 }
 
@@ -49,6 +54,8 @@ async function resolveOpen(world: World, caller: Caller): Promise<void> {
 
 /** With so many active, exactly so many more are let in, however many ask at once. */
 async function checkQuota(world: World, caller: Caller, dice: Dice): Promise<void> {
+  // One that is still on its way would be counted or not.
+  if (world.underWay("small") > 0) return;
   const listed = await world.list(caller, "small", "queued,processing");
   if (listed === null) return world.count(null, () => true);
   const active = listed.length;

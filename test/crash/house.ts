@@ -8,18 +8,28 @@ import { readTiers, type Tiers } from "../../src/http/tiers.ts";
 /** Where a house keeps its things. */
 export interface House {
   readonly folder: string;
-  readonly store: string;
   readonly files: string;
   /** The handlers' record of what began. */
   readonly runs: string;
+  /** Their record of who was told to stop. */
+  readonly stops: string;
 }
+
+/** What a process does: answers callers (`coatcheck serve --no-work`), works (`coatcheck work`), or both (`coatcheck serve`). */
+export type Role = "serve" | "work" | "both";
+
+/** Two that answer and two that work: any of them may die, and the other goes on. */
+export const FLEET: readonly Role[] = ["serve", "serve", "work", "work"];
+
+/** The embedded server, with nobody beside it. */
+export const ALONE: readonly Role[] = ["both"];
 
 export function houseIn(folder: string): House {
   return {
     folder,
-    store: join(folder, "coatcheck.db"),
     files: join(folder, "files"),
     runs: join(folder, "runs.jsonl"),
+    stops: join(folder, "stops.jsonl"),
   };
 }
 

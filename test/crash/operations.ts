@@ -3,8 +3,9 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { Failure, type Handler } from "../../src/core/handler.ts";
 import { defineOperation, type Operation } from "../../src/core/operation.ts";
-import type { Expectation, Run } from "./evidence.ts";
-import type { Recorder } from "./record.ts";
+import type { Expectation, Run, Stop } from "./evidence.ts";
+import type { House } from "./house.ts";
+import { openRecorder } from "./record.ts";
 
 /** What a request asks for. */
 export interface WorkInput {
@@ -48,6 +49,7 @@ export const OPERATIONS: readonly Operation[] = [
   define("once", 1),
   define("doomed", 3),
   define("lasting", 1, LONG_LEASE_MS),
+  define("patient", 1),
 ];
 
 export const EXPECTATIONS: Readonly<Record<string, Expectation>> = Object.fromEntries(
@@ -57,8 +59,10 @@ export const EXPECTATIONS: Readonly<Record<string, Expectation>> = Object.fromEn
   ]),
 );
 
-/** The handlers by operation. `runs` is the record of what began. */
-export function createHandlers(runs: Recorder): Readonly<Record<string, Handler>> {
+/** The handlers by operation; they write into the house's records. */
+export async function createHandlers(house: House): Promise<Readonly<Record<string, Handler>>> {
+  const runs = await openRecorder(house.runs);
+  const stops = await openRecorder(house.stops);
   const begin = async (input: WorkInput, attempt: { readonly id: string; readonly number: number }) => {
     const { id, number } = attempt;
     const run: Run = { job: id, attempt: number, tag: input.tag, at: Date.now(), pid: process.pid };
@@ -94,9 +98,21 @@ export function createHandlers(runs: Recorder): Readonly<Record<string, Handler>
     await new Promise((resolve) => setTimeout(resolve, ms));
     return done;
   };
+  // It only waits, and writes down when it is told to stop.
+  const patient: Handler = async (input, attempt) => {
+    const done = await begin(input as WorkInput, attempt);
+    try {
+      await pause((input as WorkInput).ms, attempt.signal);
+    } catch (reason) {
+      await stops.append({ job: attempt.id, attempt: attempt.number, at: Date.now() } satisfies Stop);
+      throw reason;
+    }
+    return done;
+  };
   return {
     work,
     once,
+    patient,
     lasting: deaf,
     slow: stepwise,
     async retry(input, attempt) {

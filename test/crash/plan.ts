@@ -1,8 +1,8 @@
-// Which kill strikes in which cycle: decided by the seed before anything runs.
+// Which fault strikes in which cycle: decided by the seed before anything runs.
 
 import { createDice, type Dice } from "./dice.ts";
 
-/** Places in the product at which a process can be made to die; `points.ts` finds them. */
+/** Places in the product at which a process can be made to die; `points.ts` and `tap.ts` find them. */
 export const POINTS = [
   "accept-before-commit",
   "accept-after-commit",
@@ -28,39 +28,75 @@ export type Inside = "accept" | "settle" | "other";
 
 export type Strike =
   /** SIGKILL from outside, this long after the load began. */
-  | { readonly kind: "moment"; readonly afterMs: number }
-  /** SIGKILL by its own hand, when it comes to the point for the nth time under load. */
-  | { readonly kind: "point"; readonly point: LoadPoint; readonly nth: number }
-  /** SIGKILL from outside, this long after the process was started: before it serves, or soon after. */
-  | { readonly kind: "start"; readonly afterMs: number }
-  /** SIGKILL by its own hand, where the store is made. */
-  | { readonly kind: "create"; readonly point: (typeof CREATE_POINTS)[number] };
+  | { readonly kind: "moment"; readonly of: Victim; readonly afterMs: number }
+  /** SIGKILL when it comes to the point for the nth time under load. */
+  | { readonly kind: "point"; readonly of: Victim; readonly point: LoadPoint; readonly nth: number }
+  /** SIGKILL from outside, and again this long after it was started anew: before it is ready, or soon after. */
+  | { readonly kind: "start"; readonly of: Victim; readonly afterMs: number }
+  /** A worker is stopped for longer than its lease, and goes on later. */
+  | { readonly kind: "stop" }
+  /** SIGKILL of the store's own server, which is started again after a while. */
+  | { readonly kind: "engine"; readonly afterMs: number; readonly downMs: number }
+  /** What happens to one process's way to the store, for a while. */
+  | { readonly kind: Break; readonly of: Victim; readonly afterMs: number; readonly lastsMs: number };
 
-/** A process that makes no store does not come to the points of that; it is killed after this. */
-export const MOST_CREATE_MS = 2000;
+export type Break = "cut" | "delay" | "half-open" | "lost reply";
+
+/** Who is to be hit: one that answers callers, or one that works. */
+export type Victim = "serve" | "work";
+
+/** How often each kind comes in a hundred cycles. */
+export type Deck = Readonly<Partial<Record<Strike["kind"], number>>>;
+
+/** Where every process has the file itself. */
+export const FILE_DECK: Deck = { moment: 38, point: 48, start: 8, stop: 6 };
+
+/** Where the store is behind a socket. */
+export const SOCKET_DECK: Deck = {
+  ...{ moment: 22, point: 38, start: 5, stop: 5 },
+  ...{ engine: 8, cut: 6, delay: 4, "half-open": 4, "lost reply": 8 },
+};
 
 /** The strike of a cycle; always at one of the `points`, where these are given. */
-export function planStrike(seed: string, cycle: number, points?: readonly LoadPoint[]): Strike {
+export function planStrike(seed: string, cycle: number, deck: Deck, points?: readonly LoadPoint[]): Strike {
   const dice = createDice(`${seed}/cycle ${cycle}`);
-  if (points !== undefined) return { kind: "point", ...planPoint(dice, points) };
-  const create = CREATE_POINTS[cycle];
-  if (create !== undefined) return { kind: "create", point: create };
-  const kind = dice.next();
-  if (kind < 0.45) return { kind: "moment", afterMs: dice.whole(5, 200) };
-  if (kind < 0.92) return { kind: "point", ...planPoint(dice, POINTS) };
-  return { kind: "start", afterMs: dice.whole(40, 500) };
+  if (points !== undefined) return planPoint(dice, points);
+  // A pack of all kinds, shuffled: none stays away for long.
+  const pack = Object.entries(deck).flatMap(([kind, count]) => Array<string>(count).fill(kind));
+  const shuffling = createDice(`${seed}/pack ${Math.floor(cycle / pack.length)}`);
+  for (let at = pack.length - 1; at > 0; at--) {
+    const other = shuffling.whole(0, at);
+    [pack[at], pack[other]] = [pack[other]!, pack[at]!];
+  }
+  const kind = pack[cycle % pack.length] as Strike["kind"];
+  const of = dice.chance(0.5) ? "serve" : "work";
+  if (kind === "point") return planPoint(dice, POINTS);
+  if (kind === "moment") return { kind, of, afterMs: dice.whole(5, 120) };
+  if (kind === "start") return { kind, of, afterMs: dice.whole(40, 450) };
+  if (kind === "stop") return { kind };
+  if (kind === "engine") return { kind, afterMs: dice.whole(5, 120), downMs: dice.whole(0, 300) };
+  return { kind, of, afterMs: dice.whole(5, 80), lastsMs: dice.whole(50, 400) };
 }
 
-function planPoint(
-  dice: Dice,
-  points: readonly LoadPoint[],
-): { readonly point: LoadPoint; readonly nth: number } {
-  return { point: dice.pick(points), nth: dice.whole(1, 15) };
+function planPoint(dice: Dice, points: readonly LoadPoint[]): Strike {
+  const point = dice.pick(points);
+  return { kind: "point", of: point.startsWith("accept") ? "serve" : "work", point, nth: dice.whole(1, 8) };
 }
 
-/** For people: `accept-before-commit #3`, `after 117 ms`. */
+/** For people: `serve at accept-before-commit #3`, `work killed after 117 ms`. */
 export function describeStrike(strike: Strike): string {
-  if (strike.kind === "point") return `${strike.point} #${strike.nth}`;
-  if (strike.kind === "create") return strike.point;
-  return strike.kind === "moment" ? `after ${strike.afterMs} ms` : `${strike.afterMs} ms into the start`;
+  switch (strike.kind) {
+    case "point":
+      return `${strike.of} killed at ${strike.point} #${strike.nth}`;
+    case "moment":
+      return `${strike.of} killed after ${strike.afterMs} ms`;
+    case "start":
+      return `${strike.of} killed, and again ${strike.afterMs} ms into its start`;
+    case "stop":
+      return "work stopped for longer than its lease";
+    case "engine":
+      return `the store's server killed after ${strike.afterMs} ms, for ${strike.downMs} ms`;
+    default:
+      return `${strike.of}: ${strike.kind} after ${strike.afterMs} ms, for ${strike.lastsMs} ms`;
+  }
 }

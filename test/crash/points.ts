@@ -2,33 +2,38 @@
 // middle of. It wraps SQLite's statements and Node's responses from outside; the product knows nothing of it.
 //
 // What a thread is in the middle of goes into the file CRASH_DIARY, a line at a time: the page cache outlives a
-// SIGKILL. CRASH_AT is `point#nth`; points of accepts, claims and settles count
-// from SIGUSR2 on.
+// SIGKILL. CRASH_AT is a point on the way to a store. All others are told later: at SIGUSR2 the file beside the diary
+// (`.at`) says `point#nth`, counted from then on.
 
-import { openSync, writeSync } from "node:fs";
+import { openSync, readFileSync, writeSync } from "node:fs";
 import type { OutgoingMessage, ServerResponse } from "node:http";
 import { getEnvironmentData, isMainThread, type Serializable, setEnvironmentData } from "node:worker_threads";
 import type Database from "better-sqlite3";
-import type { Point } from "./plan.ts";
+import { type LoadPoint, POINTS, type Point } from "./plan.ts";
 
 type Execute = (...values: unknown[]) => Database.RunResult;
 
 const ARMED = "coatcheck crash armed";
 
-const diary = openSync(process.env.CRASH_DIARY ?? "/dev/null", "a");
-const [at = "", nth = "1"] = (process.env.CRASH_AT ?? "").split("#");
+const diaryFile = process.env.CRASH_DIARY ?? "/dev/null";
+const diary = openSync(diaryFile, "a");
+const atStart = process.env.CRASH_AT ?? "";
+/** Which point it is, from 1, and how often it is still to be come to. */
 const armed = shared();
-let seen = 0;
 
 if (isMainThread) {
-  process.on("SIGUSR2", () => Atomics.store(armed, 0, 1));
+  process.on("SIGUSR2", () => {
+    const [point, nth] = readFileSync(`${diaryFile}.at`, "utf8").split("#");
+    Atomics.store(armed, 1, Number(nth));
+    Atomics.store(armed, 0, POINTS.indexOf(point as LoadPoint) + 1);
+  });
   wrapReplies((await import("node:http")).ServerResponse);
 } else {
   wrapStatements((await import("better-sqlite3")).default);
 }
 
 function shared(): Int32Array {
-  if (isMainThread) setEnvironmentData(ARMED, new SharedArrayBuffer(4) as unknown as Serializable);
+  if (isMainThread) setEnvironmentData(ARMED, new SharedArrayBuffer(8) as unknown as Serializable);
   return new Int32Array(getEnvironmentData(ARMED) as unknown as SharedArrayBuffer);
 }
 
@@ -36,14 +41,14 @@ function say(line: string): void {
   writeSync(diary, `${line}\n`);
 }
 
-function reachUnderLoad(point: Point, before: () => void = () => {}): void {
-  if (Atomics.load(armed, 0) === 1) reach(point, before);
-}
-
-function reach(point: Point, before: () => void = () => {}): void {
-  if (point !== at || ++seen !== Number(nth)) return;
+function reachUnderLoad(point: LoadPoint, before: () => void = () => {}): void {
+  if (POINTS[Atomics.load(armed, 0) - 1] !== point || Atomics.sub(armed, 1, 1) !== 1) return;
   before();
   die(point);
+}
+
+function reach(point: Point): void {
+  if (point === atStart) die(point);
 }
 
 function die(point: Point): never {
@@ -78,12 +83,9 @@ function wrapStatements({ prototype }: typeof Database): void {
         enter("accept");
         return run(...values);
       };
-    } else if (sql.startsWith("UPDATE jobs SET status = ?")) {
-      const columns = sql.slice(sql.indexOf("SET ") + 4, sql.indexOf(" WHERE")).split(", ");
-      const [started, updated] = [columns.indexOf("started_at = ?"), columns.indexOf("updated_at = ?")];
+    } else if (/^(INSERT INTO states \(status,|UPDATE states SET status =)/.test(sql)) {
       statement.run = (...values: unknown[]) => {
-        if (values[0] !== "processing") enter("settle");
-        else if (values[started] === values[updated]) enter("claim");
+        enter(values[0] === "processing" ? "claim" : "settle");
         return run(...values);
       };
     }

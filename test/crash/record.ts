@@ -49,6 +49,38 @@ export async function readRecord<Line>(file: string): Promise<Line[]> {
     if (error.code === "ENOENT") return "";
     throw error;
   });
+  return linesOf<Line>(text);
+}
+
+/** Reads a record as it grows: each call gives the whole lines that came since the last. */
+export function tailRecord<Line>(file: string): () => Promise<Line[]> {
+  let at = 0;
+  let reading: Promise<unknown> = Promise.resolve();
+  const read = async () => {
+    const handle = await open(file, "r").catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return null;
+      throw error;
+    });
+    if (handle === null) return [];
+    try {
+      const { size } = await handle.stat();
+      const bytes = Buffer.alloc(size - at);
+      const { bytesRead } = await handle.read(bytes, 0, bytes.length, at);
+      const end = bytes.subarray(0, bytesRead).lastIndexOf(0x0a) + 1;
+      at += end;
+      return linesOf<Line>(bytes.toString("utf8", 0, end));
+    } finally {
+      await handle.close();
+    }
+  };
+  return () => {
+    const lines = reading.then(read);
+    reading = lines.catch(() => {});
+    return lines;
+  };
+}
+
+function linesOf<Line>(text: string): Line[] {
   return text.split("\n").flatMap((line) => {
     try {
       return [JSON.parse(line) as Line];

@@ -1,157 +1,169 @@
-// Rounds that a cycle has no room for: a worker's loss in full length, two servers on one file, a process that is
-// stopped and comes back, and a shutdown under load. Each first lets everything end, to have the servers for itself.
+// Rounds that a cycle has no room for. Each first lets everything end, to have the fleet for itself.
 
 import type { Caller } from "./caller.ts";
-import { createCaller } from "./caller.ts";
-import type { Dice } from "./dice.ts";
 import type { Run } from "./evidence.ts";
 import { rest } from "./examine.ts";
+import type { Member } from "./fleet.ts";
 import { runLoad } from "./load.ts";
 import { LEASE_MS } from "./operations.ts";
-import { startTarget, type Target } from "./target.ts";
+import { type Field, stopOutsideOfLocks } from "./strikes.ts";
 import type { World } from "./world.ts";
 
-export type RoundName = "rescue" | "pair" | "late settle" | "shutdown";
+export type RoundName = keyof typeof ROUNDS;
 
-/** A lost worker's job begins again within this, counted from when its lease was over and a server was there. */
+/** By their names. */
+export const ROUNDS = {
+  rescue: rescueRound,
+  identical: identicalRound,
+  cancel: cancelRound,
+  "late settle": lateSettleRound,
+  shutdown: shutdownRound,
+} satisfies Record<string, (field: Field) => Promise<void>>;
+
+/** A lost worker's job begins again within this, counted from when its lease was over and a worker was there. */
 const RESCUE_MS = 2000;
 
 /** How long a run is looked for before it counts as never begun. */
 const PATIENCE_MS = 12_000;
 
-/** A worker that is busy with nothing else: the attempts of a killed process are run again in time. */
-export async function rescueRound(world: World, program: string): Promise<void> {
-  const first = await serve(program, world);
-  await rest(world, first.caller);
-  const jobs = await submitWork(world, first.caller, 2, 150);
+/** What a killed worker ran is run again in time: by the others, or by the one that takes its place. */
+async function rescueRound(field: Field): Promise<void> {
+  const { world } = field;
+  const caller = await restedCaller(field);
+  const jobs = await submitWork(world, caller, 3, 400);
   await seeRuns(world, (runs) => jobs.every((job) => runs.some((run) => run.job === job)));
-  await kill(first);
+  const victim = runnerOf(field, world.runs.find(({ job }) => job === jobs[0])!);
+  const lost = world.runs.filter((run) => jobs.includes(run.job) && run.pid === victim.target.pid);
+  await victim.kill();
   const killedAt = Date.now();
-  const second = await serve(program, world);
-  const from = Math.max(killedAt + LEASE_MS, Date.now());
-  for (const job of jobs) await checkRescue(world, job, 1, from);
-  await rest(world, second.caller);
-  await kill(second);
+  const isAlone = field.fleet.doing("work").length === 0;
+  await victim.start();
+  const from = killedAt + LEASE_MS;
+  for (const { job } of lost) await checkRescue(world, job, 1, isAlone ? Math.max(from, Date.now()) : from);
 }
 
-/** Two servers on one file: a key is one job on both, a 202 of one is known to the other, and either may die. */
-export async function pairRound(world: World, program: string, dice: Dice): Promise<void> {
-  const [one, two] = await Promise.all([serve(program, world), serve(program, world)]);
-  await rest(world, one.caller);
+/** The same request 64 times at once to all servers: one job, and everyone is told of it. */
+async function identicalRound(field: Field): Promise<void> {
+  const { world, fleet } = field;
+  await restedCaller(field);
   const errand = world.errand({ owner: "alice", operation: "work", by: "key", ms: 5 });
+  const callers = fleet.servers.map(({ caller }) => caller);
   const replies = await Promise.all(
-    Array.from({ length: 64 }, (_, at) => world.send(at % 2 === 0 ? one.caller : two.caller, errand)),
+    Array.from({ length: 64 }, (_, at) => world.send(callers[at % callers.length]!, errand)),
   );
   const accepted = replies.filter(({ status }) => status === 202).length;
   if (accepted !== 64)
     world.checker.fail("error", `${accepted} of 64 identical requests at once were answered 202`);
-  const stop = new AbortController();
-  const loads = [one, two].map(({ caller }, at) =>
-    runLoad(world, caller, dice.fork(`server ${at}`), stop.signal),
-  );
-  await pause(150);
-  await kill(one);
-  // What the dead one promised the living one knows, and at once.
-  const jobs = [...world.fresh];
-  const looks = await Promise.all(jobs.slice(-64).map((id) => world.look(two.caller, id)));
-  for (const status of looks) world.count(status, (said) => said === 200);
-  stop.abort();
-  await Promise.all(loads);
-  await rest(world, two.caller);
-  await kill(two);
+}
+
+/** A handler hears of a cancel that another process was asked for. */
+async function cancelRound(field: Field): Promise<void> {
+  const { world, fleet } = field;
+  const caller = await restedCaller(field);
+  const jobs = await submitWork(world, caller, 4, 20_000, "patient");
+  await seeRuns(world, (runs) => jobs.every((job) => runs.some((run) => run.job === job)));
+  const askedAt = new Map<string, number>();
+  for (const job of jobs) {
+    const { pid } = world.runs.find((run) => run.job === job)!;
+    const elsewhere = fleet.servers.find(({ target }) => target.pid !== pid) ?? fleet.servers[0]!;
+    askedAt.set(job, Date.now());
+    await world.cancel(elsewhere.caller, job);
+  }
+  const all = async () => {
+    const stops = await world.readStops();
+    return jobs.every((job) => stops.has(job));
+  };
+  for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline && !(await all()); ) await pause(10);
+  const stops = await world.readStops();
+  for (const job of jobs) {
+    const ms = (stops.get(job) ?? Number.POSITIVE_INFINITY) - askedAt.get(job)!;
+    world.slowestCancelMs = Math.max(world.slowestCancelMs, ms);
+    if (ms > LEASE_MS) world.checker.fail("late", `the handler of ${job} heard of its cancel after ${ms} ms`);
+  }
 }
 
 /**
- * A process is stopped for longer than its lease. The other server runs its attempt again, and in the midst of that the
- * stopped one wakes and settles the old attempt. Then the other is killed: its attempt is run again in time, whoever else
+ * A worker is stopped for longer than its lease. Another runs its attempt again, and in the midst of that the stopped
+ * one wakes and settles the old attempt. Then the other is killed: its attempt is run again in time, whoever else
  * remembers the job.
  */
-export async function lateSettleRound(world: World, program: string): Promise<void> {
-  const servers = await Promise.all([serve(program, world), serve(program, world)]);
-  await rest(world, servers[0].caller);
+async function lateSettleRound(field: Field): Promise<void> {
+  const { world } = field;
+  const caller = await restedCaller(field);
   const ms = 1500;
-  const [job] = (await submitWork(world, servers[0].caller, 1, ms)) as [string];
+  const [job] = (await submitWork(world, caller, 1, ms)) as [string];
   const first = (await seeRunAfter(world, job, 0))!;
-  const sleeper = servers.find(({ target }) => target.pid === first.pid)!;
-  const other = servers.find((server) => server !== sleeper)!;
-  const stoppedAt = await stopBetweenCommits(world, sleeper, other);
+  const sleeper = runnerOf(field, first);
+  const stoppedAt = await stopOutsideOfLocks(field, sleeper);
   const second = await checkRescue(world, job, 1, stoppedAt + LEASE_MS);
   // By then its handler is over, so its outcome is the first thing that it tells.
   await pause(Math.max(0, first.at + ms + 50 - Date.now()));
-  sleeper.target.signal("SIGCONT");
-  if (second !== null) await pause(300);
-  await kill(other);
-  if (second !== null && (await world.look(sleeper.caller, job)) === 200 && !world.checker.isSettled(job)) {
+  sleeper.wake();
+  if (second === null) return;
+  await pause(300);
+  const other = runnerOf(field, second);
+  await other.kill();
+  const asked = field.fleet.servers[0]!.caller;
+  if ((await world.look(asked, job)) === 200 && !world.checker.isSettled(job)) {
     await checkRescue(world, job, second.attempt, Date.now() + LEASE_MS);
   }
-  await rest(world, sleeper.caller);
-  await world.look(sleeper.caller, job);
-  await kill(sleeper);
+  await other.start();
+  await rest(world, field.fleet.servers[0]!.caller);
+  await world.look(field.fleet.servers[0]!.caller, job);
 }
 
 /** SIGTERM while handlers run: it ends in peace, nothing counts as failed, and the leases are given back. */
-export async function shutdownRound(world: World, program: string, dice: Dice): Promise<void> {
-  const first = await serve(program, world);
-  await rest(world, first.caller);
+async function shutdownRound(field: Field): Promise<void> {
+  const { world, fleet, dice } = field;
+  const caller = await restedCaller(field);
   const stop = new AbortController();
   // `lasting` hears no signal and holds a lease far longer than this test; `once` may fail only once, which is never.
   const jobs = [
-    ...(await submitWork(world, first.caller, 2, 20_000, "lasting")),
-    ...(await submitWork(world, first.caller, 2, 20_000, "once")),
+    ...(await submitWork(world, caller, 3, 20_000, "lasting")),
+    ...(await submitWork(world, caller, 3, 20_000, "once")),
   ];
   const began = await seeRuns(world, (runs) => jobs.every((job) => runs.some((run) => run.job === job)));
   if (!began) world.checker.fail("late", "jobs did not begin before the shutdown");
-  const load = runLoad(world, first.caller, dice, stop.signal);
+  const load = runLoad(world, fleet.balanced(dice.fork("balance")), dice, stop.signal);
   await pause(50);
-  world.checker.releases++;
-  first.target.signal("SIGTERM");
-  const { code, output } = await first.target.ended;
+  for (const member of [...fleet.doing("work")]) {
+    world.checker.releases++;
+    const { pid } = member.target;
+    // Their second attempts end at once.
+    const held = jobs.filter((job) => {
+      const last = lastRunOf(world, job);
+      return last?.pid === pid && last.attempt === 1;
+    });
+    member.target.signal("SIGTERM");
+    const { code, output } = await member.target.ended;
+    const isAlone = fleet.doing("work").length === 1;
+    const endedAt = Date.now();
+    if (isAlone) stop.abort();
+    await member.end();
+    if (code !== 0)
+      world.checker.fail("error", `after SIGTERM the exit code was ${code}: ${output.slice(-500)}`);
+    await member.start();
+    const from = isAlone ? Date.now() : endedAt;
+    for (const job of held) await checkRescue(world, job, 1, from);
+  }
   stop.abort();
   await load;
-  await first.caller.close();
-  await first.target.autopsy();
-  if (code !== 0)
-    world.checker.fail("error", `after SIGTERM the exit code was ${code}: ${output.slice(-500)}`);
-  const second = await serve(program, world);
-  const from = Date.now();
-  for (const job of jobs) await checkRescue(world, job, 1, from);
-  await rest(world, second.caller);
-  await kill(second);
 }
 
-/**
- * Stops a process where it holds no lock: stopped inside of a transaction it would keep the file's only write lock, and
- * nobody could write until it wakes. Gives when it was stopped.
- */
-async function stopBetweenCommits(world: World, sleeper: Served, other: Served): Promise<number> {
-  for (;;) {
-    sleeper.target.signal("SIGSTOP");
-    const stoppedAt = Date.now();
-    const probe = world.send(
-      other.caller,
-      world.errand({ owner: "alice", operation: "work", by: "key", ms: 0 }),
-    );
-    const wrote = await Promise.race([probe.then(() => true), pause(LEASE_MS / 2).then(() => false)]);
-    if (wrote) return stoppedAt;
-    sleeper.target.signal("SIGCONT");
-    await probe;
-  }
+/** One that answers, after all that was asked for has ended. */
+async function restedCaller({ world, fleet }: Field): Promise<Caller> {
+  for (const member of fleet.members) member.wake();
+  const { caller } = fleet.servers[0]!;
+  await rest(world, caller);
+  return caller;
 }
 
-interface Served {
-  readonly target: Target;
-  readonly caller: Caller;
+function runnerOf({ fleet }: Field, { pid }: Run): Member {
+  return fleet.members.find(({ state, target }) => state !== "down" && target.pid === pid)!;
 }
 
-async function serve(program: string, world: World): Promise<Served> {
-  const target = startTarget(program, world.folder);
-  return { target, caller: createCaller(await target.port) };
-}
-
-async function kill({ target, caller }: Served): Promise<void> {
-  target.signal("SIGKILL");
-  await target.autopsy();
-  await caller.close();
+function lastRunOf(world: World, job: string): Run | undefined {
+  return world.runs.findLast((run) => run.job === job);
 }
 
 async function submitWork(

@@ -1,13 +1,16 @@
-// The server that crash tests kill: the product as `coatcheck serve` starts it. Its only argument is its folder.
+// A process of the crash tests: the product as the command line starts it. Its arguments are its folder, its role and
+// the URL of its store.
 
+import type { Config } from "../../src/server/config.ts";
 import { startServer } from "../../src/server/server.ts";
-import { announce, houseIn, KEYS, PUBLIC_URL, TIERS } from "./house.ts";
+import { startWorker } from "../../src/server/work.ts";
+import { announce, houseIn, KEYS, PUBLIC_URL, type Role, TIERS } from "./house.ts";
 import { createHandlers, OPERATIONS } from "./operations.ts";
-import { openRecorder } from "./record.ts";
 
-const house = houseIn(process.argv[2]!);
-const handlers = createHandlers(await openRecorder(house.runs));
-const server = await startServer({
+const [folder, role, store] = process.argv.slice(2) as [string, Role, string];
+const house = houseIn(folder);
+const handlers = await createHandlers(house);
+const config: Config = {
   path: null,
   operations: OPERATIONS.map((operation) => ({
     operation,
@@ -16,7 +19,7 @@ const server = await startServer({
     isolate: null,
     concurrency: null,
   })),
-  store: `sqlite:${house.store}`,
+  store,
   files: house.files,
   host: "127.0.0.1",
   port: 0,
@@ -27,5 +30,8 @@ const server = await startServer({
   cors: { origins: [] },
   log: { level: "warn", pretty: false },
   shutdownGraceMs: 300,
-});
-announce(new URL(server.url).port, () => server.close());
+  work: role === "both",
+  healthPort: 0,
+};
+const running = await (role === "work" ? startWorker(config) : startServer(config));
+announce(new URL(running.url!).port, () => running.close());

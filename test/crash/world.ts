@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { type Caller, headerOf, type Method, type Reply } from "./caller.ts";
 import { Checker } from "./checker.ts";
 import type { Dice } from "./dice.ts";
-import type { Ask, Run } from "./evidence.ts";
+import type { Ask, Run, Stop } from "./evidence.ts";
 import { houseIn, PUBLIC_URL } from "./house.ts";
 import { EXPECTATIONS } from "./operations.ts";
-import { openRecorder, type Recorder, readRecord } from "./record.ts";
+import { openRecorder, type Recorder, readRecord, tailRecord } from "./record.ts";
 
 /** A request that can be sent, and sent again. */
 export interface Errand extends Ask {
@@ -40,17 +40,28 @@ export class World {
   fresh = new Set<string>();
   /** Requests after a fault had healed, and how many of them were answered as they must be. */
   readonly healed = { asked: 0, answered: 0 };
+  /** The longest that a process took to serve or to work again after a fault that it lived through. */
+  slowestRecoveryMs = 0;
+  /** How long it took a handler in another process to hear of a cancel, at most. */
+  slowestCancelMs = 0;
+  /** 202s that the recorder has on its disk; counted at the end. */
+  recorded = 0;
+  /** Replies to commits that were lost on their way. */
+  lostReplies = 0;
+  /** Requests of each owner that are under way. */
+  readonly #underWay = new Map<string, number>();
   readonly #errands = new Map<number, Errand>();
   readonly #accepted: Errand[] = [];
   readonly #recorder: Recorder;
-  /** Every attempt that is known to have begun. */
-  runs: readonly Run[] = [];
+  readonly #runs: Run[] = [];
+  readonly #newRuns: () => Promise<Run[]>;
   readonly #dice: Dice;
 
   private constructor(folder: string, recorder: Recorder, dice: Dice) {
     this.folder = folder;
     this.#recorder = recorder;
     this.#dice = dice;
+    this.#newRuns = tailRecord<Run>(houseIn(folder).runs);
   }
 
   static async open(folder: string, dice: Dice): Promise<World> {
@@ -88,6 +99,11 @@ export class World {
     return this.#errands.get(ask.number)!;
   }
 
+  /** Every attempt that is known to have begun. */
+  get runs(): readonly Run[] {
+    return this.#runs;
+  }
+
   /** Requests that were accepted. */
   get accepted(): readonly Errand[] {
     return this.#accepted;
@@ -103,7 +119,10 @@ export class World {
     caller: Caller,
     errand: Errand,
   ): Promise<{ readonly id: string | null; readonly status: number | null }> {
-    const reply = await caller.ask(errand.owner, errand.method, errand.path, errand);
+    const { owner } = errand;
+    this.#underWay.set(owner, this.underWay(owner) + 1);
+    const reply = await caller.ask(owner, errand.method, errand.path, errand);
+    this.#underWay.set(owner, this.underWay(owner) - 1);
     const id = reply === null ? null : acceptedId(reply);
     if (reply === null || (id === null && reply.status === 503)) this.checker.sawNothing(errand);
     else if (id === null) this.checker.sawRefusal(errand, reply.status);
@@ -114,6 +133,11 @@ export class World {
       this.fresh.add(id);
     }
     return { id, status: reply?.status ?? null };
+  }
+
+  /** Submissions of an owner that have no answer yet. */
+  underWay(owner: string): number {
+    return this.#underWay.get(owner) ?? 0;
   }
 
   /** Sends it again, as someone does who wants to know what became of it. */
@@ -168,9 +192,16 @@ export class World {
 
   /** Tells the checker of all that began since it was last told. */
   async readRuns(): Promise<void> {
-    const runs = await readRecord<Run>(houseIn(this.folder).runs);
-    for (const run of runs.slice(this.runs.length)) this.checker.sawRun(run);
-    this.runs = runs;
+    for (const run of await this.#newRuns()) {
+      this.checker.sawRun(run);
+      this.#runs.push(run);
+    }
+  }
+
+  /** When handlers were told to stop, by the job. */
+  async readStops(): Promise<ReadonlyMap<string, number>> {
+    const stops = await readRecord<Stop>(houseIn(this.folder).stops);
+    return new Map(stops.map(({ job, at }) => [job, at]));
   }
 
   /** Counts requests after a fault has healed; the answer must be there, and `isRight`. */

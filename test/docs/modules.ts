@@ -19,6 +19,7 @@ export const renderReport = defineOperation({ name: "render-report" });
     before: `import type { StoreUnderTest } from "coatcheck/testing";
 declare const store: StoreUnderTest["store"];
 declare const reopen: NonNullable<StoreUnderTest["reopen"]>;
+declare const another: NonNullable<StoreUnderTest["another"]>;
 declare const close: StoreUnderTest["close"];
 `,
   },

@@ -28,7 +28,7 @@ export async function accept(
   moment: Moment,
 ) {
   const known = await look(transaction, writes, policies);
-  const changes = new Changes();
+  const changes = new Changes(moment);
   const written: (Written | undefined)[] = [];
   const fresh: Fresh[] = [];
   const named: { readonly sameness: Sameness; readonly row: number }[] = [];
@@ -136,13 +136,13 @@ function lineOf({ operation, policy, owner }: Job): string {
 
 // Locks the owners, then reads all that the batch is judged by.
 async function look({ run }: Transaction, writes: readonly SubmitWrite[], policies: Policies) {
-  const owners = [...new Set(writes.map(({ submission }) => encodeName(submission.owner)))].sort();
+  const owners = [...new Set(writes.map(({ submission }) => encodeName(submission.owner)))];
   const names = [...new Set(writes.map(({ submission }) => submission.operation))];
   const keys = [...new Set(writes.flatMap(({ sameness }) => (sameness === null ? [] : [sameness.key])))];
   const ids = [...new Set(writes.flatMap((write) => (write.idFingerprint === null ? [] : [write.address])))];
   const ofOperations = list(names.map(encodeName), "text");
   const [, locked, turns, lines, lengths, about, queued, rows, same, taken] = await run(`
-    INSERT INTO owner (owner, active, running) SELECT o, 0, 0 FROM unnest(${list(owners, "text")}) o ON CONFLICT DO NOTHING;
+    INSERT INTO owner (owner, active, running) SELECT o, 0, 0 FROM unnest(${list(owners, "text")}) o ORDER BY o COLLATE "C" ON CONFLICT DO NOTHING;
     SELECT owner, active FROM owner WHERE owner = ANY (${list(owners, "text")}) ORDER BY owner FOR NO KEY UPDATE;
     SELECT operation, priority, owner, last FROM turn WHERE owner = ANY (${list(owners, "text")}) AND operation = ANY (${ofOperations});
     SELECT operation, priority, virtual FROM line WHERE operation = ANY (${ofOperations});
@@ -289,7 +289,7 @@ function keepNames(
   // A key that was over within this very batch is named by the last.
   const last = new Map(named.map((one) => [`${one.sameness.reach} ${one.sameness.key}`, one]));
   const sorted = [...last.values()].sort((a, b) => (a.sameness.key < b.sameness.key ? -1 : 1));
-  changes.also(
+  changes.name(
     `INSERT INTO sameness (key, reach, row) SELECT * FROM ${table([
       ["key", "uuid", sorted.map(({ sameness }) => sameness.key)],
       ["reach", "smallint", sorted.map(({ sameness }) => reachOf(sameness.reach))],

@@ -9,6 +9,7 @@ import type { Policies } from "./policies.ts";
 import { decodeSights, sights } from "./sight.ts";
 import { decodeDigest, decodeName, encodeName, list, quote } from "./sql.ts";
 import { COUNTED, placeBefore } from "./tally.ts";
+import { alone } from "./transaction.ts";
 
 type Rows = readonly (readonly unknown[])[];
 
@@ -35,11 +36,8 @@ export async function answerAll(
     ...(addresses.length === 0 ? [] : [sights(`r.address = ANY (${list(addresses, "uuid")})`)]),
     ...texts,
   ].join(";\n");
-  // A transaction of its own, so that the search path ends with it, whoever has the connection next.
-  const results = await connection.ask(
-    `BEGIN READ ONLY; SET LOCAL search_path TO ${searchPath}; ${text}; COMMIT`,
-  );
-  let at = 2;
+  const results = await alone(connection, searchPath, text, true);
+  let at = 0;
   if (addresses.length > 0) {
     const rows = results[at++]?.rows ?? [];
     const seen = await decodeSights(rows, policies, now);
@@ -119,7 +117,9 @@ function ask(query: Exclude<Query, { get: "job" }>, policies: Policies, now: num
       };
     case "events":
       return {
-        text: `SELECT last, entries FROM event WHERE last > ${query.after} ORDER BY last LIMIT ${query.limit}`,
+        // An entry holds all events of a commit: entries up to the one that completes the page.
+        text: `SELECT last, entries FROM event WHERE last > ${query.after} AND last <= coalesce((SELECT last FROM event
+          WHERE last >= ${query.limit} + (SELECT min(last) FROM event WHERE last > ${query.after}) ORDER BY last LIMIT 1), ${Number.MAX_SAFE_INTEGER}) ORDER BY last LIMIT ${query.limit}`,
         read: ([rows = []]) =>
           (rows as readonly { last: number; entries: string }[])
             .flatMap(({ last, entries }) => decodeEvents(last, entries))

@@ -3,13 +3,14 @@
 
 import type { Event, EventKind } from "../../core/event.ts";
 import { isSettled, type Job } from "../../core/job.ts";
+import type { Moment } from "../../core/machine.ts";
 import type { StoredJob } from "../store.ts";
 import {
   encodeEvents,
   encodeGiven,
   encodeState,
-  endsAt,
   isSuspect,
+  lookAt,
   STAND,
   standOf,
   statusOf,
@@ -36,8 +37,15 @@ export class Changes {
   /** Owners of whom one ended, and how many did. */
   readonly #ended = new Map<string, number>();
   readonly #first: string[] = [];
+  readonly #keys: string[] = [];
   readonly #last: string[] = [];
   readonly tally = new Tally();
+  readonly #datedAt: number;
+
+  /** Events are dated by the clock that is ahead, so that none is forgotten early. Without a moment there are no events. */
+  constructor(moment?: Moment) {
+    this.#datedAt = Math.max(moment?.now ?? 0, moment?.steadyNow ?? 0);
+  }
 
   get isEmpty(): boolean {
     return this.#updates.size + this.#inserts.length + this.#removed.length + this.#first.length === 0;
@@ -46,6 +54,11 @@ export class Changes {
   /** A statement that comes before all others. */
   also(statement: string): void {
     this.#first.push(statement);
+  }
+
+  /** A statement that names jobs by their keys. */
+  name(statement: string): void {
+    this.#keys.push(statement);
   }
 
   insert(stored: StoredJob, policy: number, now: number): number {
@@ -125,23 +138,29 @@ export class Changes {
     return this.#events;
   }
 
+  /** What is so, as SQL, once these events and no others like them are in the feed; null where there are none. */
+  get proof(): string | null {
+    if (this.#events.length === 0) return null;
+    return `EXISTS (SELECT FROM event WHERE at = ${this.#events[0]?.at ?? 0} AND entries = ${quote(encodeEvents(this.#events))})`;
+  }
+
   /** All statements up to the feed's; the last of them gives the last event's sequence, if there are events. */
   statements(channel: string): string {
     const parts = [
       ...this.#first,
       this.#insertion(),
       this.#update(),
-      this.#removal(),
       this.#ownerCounts(),
+      this.#removal(),
+      ...this.#keys,
       this.#lines(),
-      this.#unpark(),
       this.tally.statement(),
+      this.#unpark(),
       ...this.#last,
     ];
     if (this.#events.length > 0) {
-      const at = this.#events[0]?.at ?? 0;
       parts.push(`WITH f AS (UPDATE feed SET seq = seq + ${this.#events.length} RETURNING seq),
-        e AS (INSERT INTO event (last, at, entries) SELECT seq, ${at}, ${quote(encodeEvents(this.#events))} FROM f)
+        e AS (INSERT INTO event (last, at, entries) SELECT seq, ${this.#datedAt}, ${quote(encodeEvents(this.#events))} FROM f)
         SELECT seq, pg_notify('${channel}', seq::text) FROM f;`);
     }
     return parts.join("\n");
@@ -176,7 +195,7 @@ export class Changes {
         ["id_fingerprint", "uuid", all.map(({ stored }) => stored.idFingerprint)],
         ["given", "text", jobs.map(encodeGiven)],
       ])};
-      INSERT INTO job (row, owner, operation, priority, turn, status, stand, suspect, attempt, revision, due_at, lease_until, ends_at, is_gone, state)
+      INSERT INTO job (row, owner, operation, priority, turn, status, stand, suspect, attempt, revision, due_at, lease_until, look_at, is_gone, state)
       SELECT * FROM ${table([
         ["row", "bigint", rows],
         ["owner", "text", names.owner],
@@ -190,7 +209,7 @@ export class Changes {
         ["revision", "int", jobs.map(({ revision }) => revision)],
         ["due_at", "bigint", jobs.map(({ dueAt }) => dueAt)],
         ["lease_until", "bigint", jobs.map(({ leaseUntil }) => leaseUntil)],
-        ["ends_at", "bigint", jobs.map(endsAt)],
+        ["look_at", "bigint", jobs.map(lookAt)],
         ["is_gone", "boolean", jobs.map(({ goneAt }) => goneAt !== null)],
         ["state", "text", jobs.map(encodeState)],
       ])};`;
@@ -206,7 +225,7 @@ export class Changes {
     const after = all.map((update) => update.after);
     const gone = all.filter((update) => update.before.goneAt === null && update.after.goneAt !== null);
     const update = `UPDATE job SET status = v.status, stand = v.stand, suspect = v.suspect, attempt = v.attempt,
-        revision = v.revision, due_at = v.due_at, lease_until = v.lease_until, ends_at = v.ends_at, is_gone = v.is_gone, state = v.state
+        revision = v.revision, due_at = v.due_at, lease_until = v.lease_until, look_at = v.look_at, is_gone = v.is_gone, state = v.state
       FROM ${table([
         ["row", "bigint", after.map(({ row }) => row)],
         ["old_revision", "int", all.map(({ before }) => before.revision)],
@@ -218,7 +237,7 @@ export class Changes {
         ["revision", "int", after.map(({ revision }) => revision)],
         ["due_at", "bigint", after.map(({ dueAt }) => dueAt)],
         ["lease_until", "bigint", after.map(({ leaseUntil }) => leaseUntil)],
-        ["ends_at", "bigint", after.map(endsAt)],
+        ["look_at", "bigint", after.map(lookAt)],
         ["is_gone", "boolean", after.map(({ goneAt }) => goneAt !== null)],
         ["state", "text", after.map(encodeState)],
       ])} WHERE job.row = v.row AND job.revision = v.old_revision AND job.attempt = v.old_attempt;`;
@@ -243,12 +262,12 @@ export class Changes {
   #ownerCounts(): string {
     const owners = [...this.#owners].filter(([, { active, running }]) => active !== 0 || running !== 0);
     if (owners.length === 0) return "";
-    const sorted = owners.map(([owner, counts]) => [encodeName(owner), counts] as const).sort(byFirst);
+    const sorted = owners.map(([owner, counts]) => [encodeName(owner), counts] as const);
     return `INSERT INTO owner (owner, active, running) SELECT * FROM ${table([
       ["owner", "text", sorted.map(([owner]) => owner)],
       ["active", "bigint", sorted.map(([, { active }]) => active)],
       ["running", "bigint", sorted.map(([, { running }]) => running)],
-    ])} ON CONFLICT (owner) DO UPDATE SET active = owner.active + excluded.active, running = owner.running + excluded.running;`;
+    ])} ORDER BY v.owner COLLATE "C" ON CONFLICT (owner) DO UPDATE SET active = owner.active + excluded.active, running = owner.running + excluded.running;`;
   }
 
   #lines(): string {
@@ -279,20 +298,29 @@ export class Changes {
   }
 
   // One ended, so one of its owner may start: the one whose turn is first, of each operation, for which of them has a free worker
-  // is not known here; those that are too many are parked again.
+  // is not known here; those that are too many are parked again. Who holds the owner's row lets nobody park meanwhile; a parked row that
+  // someone else holds is about to end.
   #unpark(): string {
-    const parts: string[] = [];
-    for (const [owner, count] of this.#ended) {
-      parts.push(`WITH p AS (SELECT row, operation, priority, turn, suspect,
-            row_number() OVER (PARTITION BY operation ORDER BY suspect DESC, priority DESC, turn, row) AS place
-          FROM job WHERE owner = ${quote(encodeName(owner))} AND stand = ${STAND.parked}),
-        moved AS (UPDATE job SET stand = CASE WHEN p.suspect THEN ${STAND.suspects} ELSE ${STAND.line} END FROM p
-          WHERE job.row = p.row AND p.place <= ${count} AND job.stand = ${STAND.parked}
-          RETURNING job.operation, job.priority, job.turn, ${STAND.parked} AS was, job.stand AS stands)
-        ${tallyMoved("moved")};`);
-    }
-    return parts.join("\n");
+    if (this.#ended.size === 0) return "";
+    const owners = [...this.#ended];
+    return unpark(
+      table([
+        ["owner", "text", owners.map(([owner]) => encodeName(owner))],
+        ["n", "int", owners.map(([, count]) => count)],
+      ]),
+    );
   }
+}
+
+/** Lets parked jobs stand in line again: of each operation the first `n` of an owner; `owners` is a table `v` of `owner` and `n`. */
+export function unpark(owners: string): string {
+  return `WITH p AS (SELECT l.row FROM ${owners},
+      (SELECT operation FROM tally WHERE stand = ${STAND.parked} GROUP BY 1 HAVING sum(n) > 0) o,
+      LATERAL (SELECT row FROM job WHERE owner = v.owner AND operation = o.operation AND stand = ${STAND.parked}
+        ORDER BY suspect DESC, priority DESC, turn, row LIMIT v.n FOR NO KEY UPDATE SKIP LOCKED) l),
+    moved AS (UPDATE job SET stand = CASE WHEN suspect THEN ${STAND.suspects} ELSE ${STAND.line} END FROM p WHERE job.row = p.row
+      RETURNING job.operation, job.priority, job.turn, ${STAND.parked} AS was, job.stand AS stands)
+    ${tallyMoved("moved")};`;
 }
 
 function key({ operation, priority }: { operation: string; priority: number }): string {

@@ -165,31 +165,51 @@ export function standOf(job: Job, now: number): number {
 }
 
 /**
- * When a row has to be looked at whatever its lease: a start deadline, the end of an attempt's time or of its grace after a
- * cancel, the end of a retention or of a tombstone.
+ * When the sweep has to look at a row: a start deadline, the end of a lease, of an attempt's time or of its grace after a cancel, the
+ * end of a retention or of a tombstone.
  */
-export function endsAt(job: Job): number | null {
+export function lookAt(job: Job): number | null {
   if (job.goneAt !== null) return job.goneAt + TOMBSTONE_MS;
   if (isSettled(job.status)) return job.expiresAt;
   if (job.status === "queued") return job.attempt === 0 ? job.startBy : null;
   const { timeoutMs, graceMs } = job.policy;
   const overrunAt = (job.startedAt ?? job.updatedAt) + timeoutMs + graceMs;
-  return job.cancelRequestedAt === null ? overrunAt : Math.min(overrunAt, job.cancelRequestedAt + graceMs);
+  const graceAt = job.cancelRequestedAt === null ? overrunAt : job.cancelRequestedAt + graceMs;
+  return Math.min(job.leaseUntil ?? overrunAt, overrunAt, graceAt);
 }
 
 /** Events of one commit as text: their sequence is that of the entry's last one, counted back. */
 export function encodeEvents(events: readonly Omit<Event, "seq">[]): string {
-  return JSON.stringify(
-    events.map((e) => [e.kind, e.at, e.row, e.id, e.owner, e.operation, e.status, e.attempt, e.revision]),
-  );
+  const names = new Map<string, number>();
+  const numberOf = (name: string): number => {
+    const known = names.get(name);
+    if (known !== undefined) return known;
+    names.set(name, names.size);
+    return names.size - 1;
+  };
+  const all = events.map((e): Entry => {
+    const [owner, operation] = [numberOf(e.owner), numberOf(e.operation)];
+    return [e.kind, e.at, e.row, e.id, owner, operation, STATUSES.indexOf(e.status), e.attempt, e.revision];
+  });
+  return JSON.stringify([[...names.keys()], ...all]);
 }
 
-type Entry = [Event["kind"], number, number, string, string, string, Event["status"], number, number];
+/** Owner and operation are places in the list of names that stands before the events. */
+type Entry = [Event["kind"], number, number, string, number, number, number, number, number];
 
 export function decodeEvents(last: number, entries: string): Event[] {
-  const all = JSON.parse(entries) as Entry[];
+  const [names, ...all] = JSON.parse(entries) as [string[], ...Entry[]];
   const first = last - all.length + 1;
   return all.map(([kind, at, row, id, owner, operation, status, attempt, revision], index) => ({
-    ...{ seq: first + index, kind, at, row, id, owner, operation, status, attempt, revision },
+    ...{
+      seq: first + index,
+      kind,
+      at,
+      row,
+      id,
+      owner: names[owner] ?? "",
+      operation: names[operation] ?? "",
+    },
+    ...{ status: STATUSES[status] ?? "queued", attempt, revision },
   }));
 }

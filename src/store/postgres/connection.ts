@@ -25,12 +25,16 @@ export function first<Row>(result: Result | undefined): Row {
   return row as Row;
 }
 
-export type Run = (text: string) => Promise<readonly Result[]>;
+/** `silentMs`: how long the server may take. */
+export type Run = (text: string, silentMs?: number) => Promise<readonly Result[]>;
 
 /** The server answered nothing for so long: the connection is taken for dead. */
-const SILENT_MS = 15_000;
+const SILENT_MS = 10_000;
 
 const CONNECT_MS = 5_000;
+
+/** How long a connection may take to end before it is cut. */
+const END_MS = 1_000;
 
 /** After a connection could not be made, more tries are refused at once for this long. */
 const REST_MS = 200;
@@ -52,6 +56,11 @@ export class Connection {
   readonly #all = new Set<Client>();
   readonly #waiting: ((client: Client | null) => void)[] = [];
   #restsUntil = 0;
+  /** A connection could not be made: one tries again, the others are refused meanwhile. */
+  #isDown = false;
+  #isTrying = false;
+  /** The user and the password were right once: what is wrong with them now may be mended. */
+  #isProven = false;
   #isClosed = false;
 
   private constructor(name: string, most: number, open: () => Client) {
@@ -62,6 +71,7 @@ export class Connection {
 
   /** @throws StoreUnusable when the `pg` package is missing or the URL is none. */
   static async load({ url, most }: ConnectionOptions): Promise<Connection> {
+    const name = nameOf(url);
     const pg = await import("pg").catch(() => {
       throw new StoreUnusable("A store in PostgreSQL needs the package pg: run `npm install pg`.");
     });
@@ -80,12 +90,20 @@ export class Connection {
         keepAliveInitialDelayMillis: 10_000,
         types: parsers as never,
       }) as unknown as Client;
-    return new Connection(nameOf(url), most, open);
+    return new Connection(name, most, open);
   }
 
   /** Runs statements, each on its own, in one round trip. @throws AnswerLost | StoreUnavailable */
   ask(text: string): Promise<readonly Result[]> {
-    return this.alone((run) => run(text));
+    return this.alone(async (run) => {
+      try {
+        return await run(text);
+      } catch (error) {
+        // The text may have begun a transaction, which its error did not end.
+        if (!(error instanceof AnswerLost)) await run("ROLLBACK").catch(() => {});
+        throw error;
+      }
+    });
   }
 
   /** Holds one connection for what belongs together. */
@@ -93,13 +111,13 @@ export class Connection {
     const client = await this.#take();
     let isSound = true;
     try {
-      return await work(async (text) => {
+      return await work(async (text, silentMs) => {
         try {
-          const results = await withTimeout(client.query(text), () => destroy(client));
+          const results = await withTimeout(client.query(text), () => destroy(client), silentMs);
           return Array.isArray(results) ? (results as readonly Result[]) : [results as Result];
         } catch (error) {
           if (isConnectionLost(error)) isSound = false;
-          throw translate(error, this.name);
+          throw this.#translate(error);
         }
       });
     } catch (error) {
@@ -117,39 +135,43 @@ export class Connection {
     lost: () => void,
   ): Promise<() => Promise<void>> {
     const client = this.#open();
-    let isOver = false;
+    // Until it listens there is nothing to lose: that it could not be made is thrown, and must not be told twice.
+    let isOver = true;
+    let check: NodeJS.Timeout | undefined;
     const end = () => {
       if (isOver) return;
       isOver = true;
+      clearInterval(check);
+      destroy(client);
       lost();
     };
     client.on("error", end);
     client.on("end", end);
     client.on("notification", ({ payload }) => hear(payload ?? ""));
-    const check = setInterval(() => {
+    try {
+      await withTimeout(client.connect(), () => destroy(client));
+      await withTimeout(client.query(`LISTEN "${channel}"`), () => destroy(client));
+      isOver = false;
+    } catch (error) {
+      destroy(client);
+      throw this.#translate(error);
+    }
+    // Who only listens hears nothing from a server that is gone.
+    check = setInterval(() => {
       withTimeout(client.query("SELECT 1"), () => destroy(client)).catch(end);
     }, SILENT_MS / 2);
     check.unref();
-    try {
-      await client.connect();
-      await client.query(`LISTEN "${channel}"`);
-    } catch (error) {
-      clearInterval(check);
-      isOver = true;
-      destroy(client);
-      throw translate(error, this.name);
-    }
     return async () => {
       isOver = true;
       clearInterval(check);
-      await client.end().catch(() => {});
+      await endSoon(client);
     };
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const wake of this.#waiting.splice(0)) wake(null);
-    await Promise.all([...this.#all].map((client) => client.end().catch(() => {})));
+    await Promise.all([...this.#all].map(endSoon));
   }
 
   async #take(): Promise<Client> {
@@ -160,19 +182,26 @@ export class Connection {
       const given = await new Promise<Client | null>((resolve) => this.#waiting.push(resolve));
       return given ?? (await this.#take());
     }
-    if (Date.now() < this.#restsUntil) throw new StoreUnavailable(`${this.name} can't be reached.`);
+    if (this.#isDown && (this.#isTrying || Date.now() < this.#restsUntil))
+      throw new StoreUnavailable(`${this.name} can't be reached.`);
+    this.#isTrying = this.#isDown;
     const client = this.#open();
     this.#all.add(client);
     client.on("error", () => this.#drop(client));
     client.on("end", () => this.#drop(client));
     try {
       await withTimeout(client.connect(), () => destroy(client));
+      this.#isProven = true;
+      this.#isDown = false;
+      this.#isTrying = false;
       return client;
     } catch (error) {
       this.#drop(client);
       destroy(client);
-      const meaning = translate(error, this.name);
-      if (meaning instanceof StoreUnavailable) this.#restsUntil = Date.now() + REST_MS;
+      this.#isDown = true;
+      this.#isTrying = false;
+      this.#restsUntil = Date.now() + REST_MS;
+      const meaning = this.#translate(error);
       // Whoever waits for a connection tries for itself.
       for (const wake of this.#waiting.splice(0)) wake(null);
       throw meaning instanceof AnswerLost ? new StoreUnavailable(meaning.message) : meaning;
@@ -191,6 +220,12 @@ export class Connection {
     else next(client);
   }
 
+  #translate(error: unknown): Error {
+    const meaning = translate(error, this.name);
+    if (this.#isProven && /^(?:28|3D000)/.test(codeOf(error))) return new StoreUnavailable(meaning.message);
+    return meaning;
+  }
+
   #drop(client: Client): void {
     this.#all.delete(client);
     const at = this.#idle.indexOf(client);
@@ -204,13 +239,18 @@ function destroy(client: Client): void {
   client.end().catch(() => {});
 }
 
-async function withTimeout<T>(work: Promise<T>, giveUp: () => void): Promise<T> {
+// Who is gone without a word does not answer a farewell either.
+async function endSoon(client: Client): Promise<void> {
+  await withTimeout(client.end(), () => destroy(client), END_MS).catch(() => {});
+}
+
+async function withTimeout<T>(work: Promise<T>, giveUp: () => void, silentMs = SILENT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       giveUp();
       reject(Object.assign(new Error("The server does not answer."), { code: "ETIMEDOUT" }));
-    }, SILENT_MS);
+    }, silentMs);
   });
   try {
     return await Promise.race([work, late]);
@@ -222,6 +262,10 @@ async function withTimeout<T>(work: Promise<T>, giveUp: () => void): Promise<T> 
 
 /** The server's name for people: without user, password and parameters. */
 function nameOf(url: string): string {
+  if (!URL.canParse(url))
+    throw new StoreUnusable(
+      "The URL of a store in PostgreSQL must be like postgres://user:password@host/database.",
+    );
   const { hostname, port, pathname } = new URL(url);
   return `postgres://${hostname}${port === "" ? "" : `:${port}`}${pathname}`;
 }
@@ -230,10 +274,10 @@ function codeOf(error: unknown): string {
   return String((error as { readonly code?: unknown } | null)?.code ?? "");
 }
 
-// Without an SQLSTATE the server said nothing: the connection broke under the statement.
+// Without an SQLSTATE the server said nothing: the connection broke under the statement. 25P03: it was idle too long.
 function isConnectionLost(error: unknown): boolean {
   const code = codeOf(error);
-  return !/^[0-9A-Z]{5}$/.test(code) || /^(?:08|57P0[123])/.test(code);
+  return !/^[0-9A-Z]{5}$/.test(code) || /^(?:08|25P03|57P0[1235])/.test(code);
 }
 
 /** Serialisation failures and deadlocks: the same batch again may go through. */
@@ -252,6 +296,8 @@ function translate(error: unknown, name: string): Error {
   if (code.startsWith("28"))
     return new StoreUnusable(`${name}: the user or the password is wrong (${message}).`);
   if (code === "42501") return new StoreUnusable(`${name}: the user lacks a permission (${message}).`);
+  if (/^(?:42P01|42703|3F000)$/.test(code))
+    return new StoreUnusable(`${name}: the store's tables are not what they were (${message}).`);
   // 25006: read-only; 53: out of disk, memory or connections; 55P03, 57014: waited too long; 58030: I/O.
   if (/^(?:25006|53|55P03|57014|58)/.test(code)) return new StoreUnavailable(`${name}: ${message}`);
   if (isConnectionLost(error)) return new AnswerLost(`${name} can't be reached (${code || message}).`);

@@ -12,10 +12,12 @@ import { earlierNow, type Moment } from "../../core/machine.ts";
 import { type Clock, createClock } from "../clock.ts";
 import type { Engine, EngineWrite, OpenEngine, Transacted } from "../remote/engine.ts";
 import type { Answer, Durability, Query, SubmitWrite, Written } from "../store.ts";
-import { StoreUnusable } from "../store.ts";
+import { StoreUnavailable, StoreUnusable } from "../store.ts";
 import { accept } from "./accept.ts";
 import { answerAll } from "./answer.ts";
-import { Connection, first } from "./connection.ts";
+import { unpark } from "./changes.ts";
+import { STAND } from "./codec.ts";
+import { Connection, first, type Result } from "./connection.ts";
 import { keepFact, restore } from "./facts.ts";
 import { Held } from "./held.ts";
 import { Policies } from "./policies.ts";
@@ -23,8 +25,8 @@ import { migrate } from "./schema.ts";
 import { checkSettings } from "./settings.ts";
 import { decodeSights, sights } from "./sight.ts";
 import { encodeName, list, quoteName, table } from "./sql.ts";
-import { CLEAR_UP, SUM_UP } from "./tally.ts";
-import { transact } from "./transaction.ts";
+import { CLEAR_UP, MOST_SUMMED, SUM_UP } from "./tally.ts";
+import { alone, transact } from "./transaction.ts";
 import { type WorkWrite, work } from "./work.ts";
 
 export interface PostgresEngineOptions {
@@ -49,8 +51,17 @@ const CLOCK_EVERY_MS = 60_000;
 /** How often it is written that an operation has a worker, at most. */
 const SEEN_EVERY_MS = 5_000;
 
+/** Texts of callers and workers that one transaction brings, about. */
+const MOST_CHARS = 8_000_000;
+
 /** How often what has gathered is cleared away, by each process. */
 const TIDY_EVERY_MS = 1000;
+
+/** Of what has gathered, so many parts are cleared away in a row at most. */
+const MOST_ROUNDS = 20;
+
+/** How often it is looked whether somebody waits for nobody. */
+const UNPARK_EVERY_MS = 10_000;
 
 /** Events are kept as long as anyone may resume from them. */
 const EVENTS_MS = 24 * 3600 * 1000;
@@ -95,7 +106,10 @@ class PostgresEngine implements Engine {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #underWay = new Set<Promise<unknown>>();
   #aheadMs = 0;
+  /** As it was measured first: what may be deleted is judged by a clock that nobody sets. */
+  #steadyAheadMs: number | null = null;
   #tidiedAt = 0;
+  #unparkedAt = 0;
   #stopListening: (() => Promise<void>) | null = null;
   #isClosed = false;
 
@@ -118,7 +132,7 @@ class PostgresEngine implements Engine {
 
   moment(): Moment {
     const { now, steadyNow = now, dice } = this.#clock.moment();
-    return { now: now + this.#aheadMs, steadyNow: steadyNow + this.#aheadMs, dice };
+    return { now: now + this.#aheadMs, steadyNow: steadyNow + (this.#steadyAheadMs ?? 0), dice };
   }
 
   /** Measures how far the server's clock is ahead of ours: everyone goes by the server's. */
@@ -132,6 +146,7 @@ class PostgresEngine implements Engine {
     const aheadMs = Math.round(now - (sent + received) / 2);
     // Less than the round trip is no difference that was measured.
     if (Math.abs(aheadMs - this.#aheadMs) > received - sent) this.#aheadMs = aheadMs;
+    this.#steadyAheadMs ??= this.#aheadMs;
   }
 
   transact(writes: readonly EngineWrite[]): Promise<Transacted> {
@@ -190,24 +205,49 @@ class PostgresEngine implements Engine {
   }
 
   async #transact(writes: readonly EngineWrite[]): Promise<Transacted> {
-    const written: Written[] = [];
+    const written: (Written | Error)[] = [];
     const events: Transacted["events"][number][] = [];
     for (let at = 0; at < writes.length; ) {
       const kind = kindOf(writes[at] as EngineWrite);
       let end = at + 1;
       while (kind !== "fact" && end < writes.length && kindOf(writes[end] as EngineWrite) === kind) end++;
+      // Large texts are not gathered: a transaction's text must fit into memory, and into a message.
+      for (let chars = 0, next = at; next < end; next++) {
+        chars += charsOf(writes[next] as EngineWrite);
+        if (chars > MOST_CHARS && next > at) end = next;
+      }
       const part = writes.slice(at, end);
-      const done =
-        kind === "submit"
-          ? await this.#accept(part as readonly SubmitWrite[])
-          : kind === "work"
-            ? await this.#work(part as readonly WorkWrite[])
-            : { written: [await this.#keep(part[0] as EngineWrite)], events: [] };
+      const done = await (part.length === writes.length ? this.#part(part) : this.#partOf(part));
       written.push(...done.written);
       events.push(...done.events);
       at = end;
     }
     return { written, events };
+  }
+
+  // What is one transaction has its own end: what was committed before it stays answered as committed.
+  async #partOf(part: readonly EngineWrite[]): Promise<Transacted> {
+    try {
+      return await this.#part(part);
+    } catch (error) {
+      if (!(error instanceof Error) || error instanceof StoreUnusable) throw error;
+      if (part.length === 1 || error instanceof StoreUnavailable)
+        return { written: part.map(() => error), events: [] };
+      const alone: Transacted[] = [];
+      for (const write of part) alone.push(await this.#partOf([write]));
+      return {
+        written: alone.flatMap((one) => one.written),
+        events: alone.flatMap((one) => one.events),
+      };
+    }
+  }
+
+  async #part(part: readonly EngineWrite[]): Promise<Transacted> {
+    const [write] = part as readonly [EngineWrite, ...EngineWrite[]];
+    const kind = kindOf(write);
+    if (kind === "submit") return await this.#accept(part as readonly SubmitWrite[]);
+    if (kind === "work") return await this.#work(part as readonly WorkWrite[]);
+    return { written: [await this.#keep(write)], events: [] };
   }
 
   async #accept(writes: readonly SubmitWrite[]): Promise<Transacted> {
@@ -219,9 +259,8 @@ class PostgresEngine implements Engine {
     );
     if (unread.size > 0) {
       const rows = list([...new Set([...unread.values()].map(({ row }) => row))], "bigint");
-      const text = `BEGIN READ ONLY; SET LOCAL search_path TO ${this.#place.searchPath}; ${sights(`r.row = ANY (${rows})`)}; COMMIT`;
-      const results = await this.#connection.ask(text);
-      const seen = await decodeSights(results[2]?.rows ?? [], this.#policies, moment.now);
+      const [found] = await this.#alone(sights(`r.row = ANY (${rows})`), true);
+      const seen = await decodeSights(found?.rows ?? [], this.#policies, moment.now);
       const byRow = new Map(seen.map((sight) => [sight.job.row, sight]));
       for (const [at, job] of unread) {
         const sight = byRow.get(job.row) ?? { job, position: null, waitingFor: null };
@@ -270,18 +309,29 @@ class PostgresEngine implements Engine {
     const now = earlierNow(this.moment());
     if (Math.abs(now - this.#tidiedAt) < TIDY_EVERY_MS) return;
     this.#tidiedAt = now;
-    const { searchPath } = this.#place;
-    const alone = (text: string) =>
-      this.#connection.ask(`BEGIN; SET LOCAL search_path TO ${searchPath}; ${text}; COMMIT`);
-    await alone(SUM_UP);
-    await alone(CLEAR_UP);
-    await alone(
+    for (let rounds = 0; rounds < MOST_ROUNDS; rounds++) {
+      const [summed] = await this.#alone(SUM_UP);
+      if (first<{ taken: number }>(summed).taken < MOST_SUMMED) break;
+    }
+    await this.#alone(CLEAR_UP);
+    await this.#alone(
       `DELETE FROM event WHERE last IN (SELECT last FROM event WHERE at < ${now - EVENTS_MS} ORDER BY at LIMIT 1000)`,
     );
-    await alone(
+    await this.#alone(
       `DELETE FROM turn WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM turn t JOIN line l USING (operation, priority)
         WHERE t.last < l.virtual - 1000 LIMIT 1000 FOR UPDATE OF t SKIP LOCKED))`,
     );
+    if (Math.abs(now - this.#unparkedAt) < UNPARK_EVERY_MS) return;
+    this.#unparkedAt = now;
+    // Whoever should have let an owner's next job stand in line found it held by a process that then died.
+    await this.#alone(
+      unpark(`(SELECT owner, 1 AS n FROM owner WHERE running = 0 AND active > 0
+        AND EXISTS (SELECT FROM job WHERE job.owner = owner.owner AND stand = ${STAND.parked}) ORDER BY owner LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED) v`),
+    );
+  }
+
+  #alone(text: string, isReading = false): Promise<readonly Result[]> {
+    return alone(this.#connection, this.#place.searchPath, text, isReading);
   }
 
   #every(ms: number, work: () => Promise<void>): void {
@@ -306,6 +356,21 @@ class PostgresEngine implements Engine {
     } finally {
       this.#underWay.delete(work);
     }
+  }
+}
+
+function charsOf(write: EngineWrite): number {
+  switch (write.do) {
+    case "submit":
+      return write.submission.input.length;
+    case "heartbeat":
+      return write.checkpoint?.length ?? 0;
+    case "settle": {
+      const { outcome } = write;
+      return outcome.kind === "completed" && "json" in outcome.result ? outcome.result.json.length : 0;
+    }
+    default:
+      return 0;
   }
 }
 

@@ -4,7 +4,7 @@
 import { type Durations, mergeDurations } from "../../core/durations.ts";
 import type { KeepWrite, LearnWrite, PauseWrite, RestoreWrite, Written } from "../store.ts";
 import { Changes, reachOf } from "./changes.ts";
-import { encodeEvents } from "./codec.ts";
+import { decodeEvents, encodeEvents } from "./codec.ts";
 import { first } from "./connection.ts";
 import type { Policies } from "./policies.ts";
 import { decodeDigest, encodeName, list, quote, table } from "./sql.ts";
@@ -79,7 +79,7 @@ export async function restore(
   for (const stored of fresh) changes.insert(stored, policies.number(stored.job.policy), now);
   const named = fresh.filter(({ key, reach }) => key !== null && reach !== null);
   if (named.length > 0)
-    changes.also(
+    changes.name(
       `INSERT INTO sameness (key, reach, row) SELECT * FROM ${table([
         ["key", "uuid", named.map(({ key }) => key)],
         ["reach", "smallint", named.map(({ reach }) => reachOf(reach))],
@@ -105,9 +105,8 @@ function isSame(write: RestoreWrite, seq: number, there: unknown): boolean {
   const [begin] = write.events;
   if (begin === undefined || begin.seq > seq || there === undefined) return true;
   const { last, entries } = there as { last: number; entries: string };
-  const all = JSON.parse(entries) as [string, number, number, string][];
-  const found = all[begin.seq - (last - all.length + 1)];
-  return found === undefined || (found[2] === begin.row && found[3] === begin.id);
+  const found = decodeEvents(last, entries).find((event) => event.seq === begin.seq);
+  return found === undefined || (found.row === begin.row && found.id === begin.id);
 }
 
 function factsOf({ secret, durations, paused, kept }: NonNullable<RestoreWrite["facts"]>): string[] {

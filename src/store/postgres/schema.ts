@@ -9,11 +9,16 @@
 //   tally     how many stand where, as differences that are only inserted (nobody waits for a counter) and summed up later
 //   event,feed  one entry for each commit; the feed's row is the last that a transaction locks, so sequences have no gaps
 //
-// Rows are locked in one order: keys, jobs, owners, lines, feed, each sorted; whoever claims skips what others hold.
+// Rows are waited for in one order: jobs, owners, keys, lines, feed, each sorted; whoever claims, and whoever lets a parked job
+// stand in line again, skips what others hold. Names compare by their bytes: no other server's idea of an alphabet, and no
+// update of one, puts them in another order.
 
 import { StoreUnusable } from "../store.ts";
 import { type Connection, first } from "./connection.ts";
 import { quoteName } from "./sql.ts";
+
+/** How long a server waits for another one that migrates. */
+const MIGRATION_MS = 10 * 60 * 1000;
 
 /** Each adds to what was there: a server of the version before goes on working beside the new one. */
 const STEPS: readonly string[] = [
@@ -23,8 +28,8 @@ const STEPS: readonly string[] = [
   CREATE TABLE request (
     row bigint PRIMARY KEY,
     address uuid NOT NULL UNIQUE,
-    owner text NOT NULL,
-    operation text NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    operation text COLLATE "C" NOT NULL,
     created_at bigint NOT NULL,
     policy int NOT NULL,
     key uuid,
@@ -36,8 +41,8 @@ const STEPS: readonly string[] = [
   CREATE INDEX request_owner ON request (owner, row);
   CREATE TABLE job (
     row bigint PRIMARY KEY,
-    owner text NOT NULL,
-    operation text NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    operation text COLLATE "C" NOT NULL,
     priority int NOT NULL,
     turn float8 NOT NULL,
     status smallint NOT NULL,
@@ -47,7 +52,7 @@ const STEPS: readonly string[] = [
     revision int NOT NULL,
     due_at bigint NOT NULL,
     lease_until bigint,
-    ends_at bigint,
+    look_at bigint,
     is_gone boolean NOT NULL,
     state text NOT NULL
   ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
@@ -55,28 +60,27 @@ const STEPS: readonly string[] = [
   CREATE INDEX job_line ON job (operation, priority DESC, turn, row) WHERE stand = 2;
   CREATE INDEX job_parked ON job (owner, operation, suspect DESC, priority DESC, turn, row) WHERE stand = 3;
   CREATE INDEX job_due ON job (due_at) WHERE stand = 4;
-  CREATE INDEX job_lease ON job (lease_until) WHERE status = 1;
-  CREATE INDEX job_ends ON job (ends_at) WHERE ends_at IS NOT NULL;
+  CREATE INDEX job_look ON job (look_at) WHERE look_at IS NOT NULL;
   CREATE TABLE sameness (key uuid NOT NULL, reach smallint NOT NULL, row bigint NOT NULL, PRIMARY KEY (key, reach));
-  CREATE TABLE owner (owner text PRIMARY KEY, active bigint NOT NULL, running bigint NOT NULL)
+  CREATE TABLE owner (owner text COLLATE "C" PRIMARY KEY, active bigint NOT NULL, running bigint NOT NULL)
     WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
-  CREATE TABLE line (operation text NOT NULL, priority int NOT NULL, virtual float8 NOT NULL, PRIMARY KEY (operation, priority))
+  CREATE TABLE line (operation text COLLATE "C" NOT NULL, priority int NOT NULL, virtual float8 NOT NULL, PRIMARY KEY (operation, priority))
     WITH (fillfactor = 50);
-  CREATE TABLE turn (operation text NOT NULL, priority int NOT NULL, owner text NOT NULL, last float8 NOT NULL,
+  CREATE TABLE turn (operation text COLLATE "C" NOT NULL, priority int NOT NULL, owner text COLLATE "C" NOT NULL, last float8 NOT NULL,
     PRIMARY KEY (operation, priority, owner)) WITH (fillfactor = 50);
-  CREATE TABLE tally (operation text NOT NULL, stand smallint NOT NULL, priority int NOT NULL, level smallint NOT NULL,
+  CREATE TABLE tally (operation text COLLATE "C" NOT NULL, stand smallint NOT NULL, priority int NOT NULL, level smallint NOT NULL,
     block bigint NOT NULL, n bigint NOT NULL, is_sum boolean NOT NULL DEFAULT false)
     WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0,
       autovacuum_analyze_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
   CREATE INDEX tally_at ON tally (stand, operation, level, priority, block);
   CREATE UNIQUE INDEX tally_sums ON tally (stand, operation, level, priority, block) WHERE is_sum;
-  CREATE INDEX tally_differences ON tally (operation) WHERE NOT is_sum;
+  CREATE INDEX tally_differences ON tally (is_sum) WHERE NOT is_sum;
   CREATE TABLE event (last bigint PRIMARY KEY, at bigint NOT NULL, entries text NOT NULL);
   CREATE TABLE feed (one boolean PRIMARY KEY DEFAULT true CHECK (one), seq bigint NOT NULL) WITH (fillfactor = 10);
   INSERT INTO feed (seq) VALUES (0);
   CREATE INDEX event_at ON event (at);
-  CREATE TABLE fact (name text PRIMARY KEY, value text NOT NULL);
-  CREATE TABLE seen (operation text PRIMARY KEY, at bigint NOT NULL) WITH (fillfactor = 50);
+  CREATE TABLE fact (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
+  CREATE TABLE seen (operation text COLLATE "C" PRIMARY KEY, at bigint NOT NULL) WITH (fillfactor = 50);
   `,
 ];
 
@@ -85,10 +89,17 @@ export async function migrate(connection: Connection, schema: string, secret: st
   const name = quoteName(schema);
   if ((await versionOf(connection, name)) === STEPS.length) return;
   await connection.alone(async (run) => {
-    await run(`BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('coatcheck ' || '${schema}', 0));
-      CREATE SCHEMA IF NOT EXISTS ${name};
-      CREATE TABLE IF NOT EXISTS ${name}.version (number int PRIMARY KEY, readable_from int NOT NULL)`);
     try {
+      await run(
+        `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(hashtextextended('coatcheck ' || '${schema}', 0))`,
+        MIGRATION_MS,
+      );
+      // Who has been given a schema needs no right to make one.
+      const [there] = await run(`SELECT to_regnamespace('${name}') IS NOT NULL AS there`);
+      if (!first<{ there: boolean }>(there).there) await run(`CREATE SCHEMA ${name}`);
+      await run(
+        `CREATE TABLE IF NOT EXISTS ${name}.version (number int PRIMARY KEY, readable_from int NOT NULL)`,
+      );
       const [{ rows } = { rows: [] }] = await run(
         `SELECT coalesce(max(number), 0) AS number, coalesce(max(readable_from), 0) AS "readableFrom" FROM ${name}.version`,
       );
@@ -99,7 +110,10 @@ export async function migrate(connection: Connection, schema: string, secret: st
         );
       for (const [at, step] of STEPS.entries()) {
         if (at < number) continue;
-        await run(`SET LOCAL search_path TO ${name}; ${step}; INSERT INTO version VALUES (${at + 1}, 1)`);
+        await run(
+          `SET LOCAL search_path TO ${name}; ${step}; INSERT INTO version VALUES (${at + 1}, 1)`,
+          MIGRATION_MS,
+        );
       }
       if (number === 0) await run(`INSERT INTO ${name}.fact VALUES ('secret', '${secret}')`);
       await run("COMMIT");

@@ -29,12 +29,29 @@ export function list(values: readonly Value[], type: Type): string {
   return `${quote(`{${texts.join(",")}}`)}::text[]`;
 }
 
-/** `unnest` of several columns, as a table of the name `v`. */
+/** Rows as a table of the name `v`. A column that is the same in all rows is written once. */
 export function table(
   columns: readonly (readonly [name: string, type: Type, values: readonly Value[]])[],
 ): string {
-  const lists = columns.map(([, type, values]) => list(values, type));
-  return `unnest(${lists.join(", ")}) AS v(${columns.map(([name]) => name).join(", ")})`;
+  const lists: string[] = [];
+  const names: string[] = [];
+  const selected = columns.map(([name, type, values], at) => {
+    // The first column says how many rows there are.
+    const [one] = values;
+    if (at > 0 && one !== undefined && values.every((value) => value === one))
+      return `${literal(one, type)} AS ${name}`;
+    lists.push(list(values, type));
+    names.push(name);
+    return `u.${name}`;
+  });
+  const rows = `unnest(${lists.join(", ")})`;
+  if (names.length === columns.length) return `${rows} AS v(${names.join(", ")})`;
+  return `(SELECT ${selected.join(", ")} FROM ${rows} AS u(${names.join(", ")})) AS v`;
+}
+
+function literal(value: Value, type: Type): string {
+  if (value === null) return `NULL::${type}`;
+  return type === "text" ? `${quote(String(value))}::text` : `'${value}'::${type}`;
 }
 
 /** Names of owners and operations may hold what no text in PostgreSQL may: NUL and halves of surrogate pairs. */

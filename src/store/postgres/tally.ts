@@ -74,13 +74,17 @@ export function placeBefore(operation: string, priority: string, turn: string, r
         AND l.turn >= floor(${turn} / ${fine}) * ${fine} AND (l.turn, l.row) < (${turn}, ${row})))::bigint`;
 }
 
-/** Sums up what has gathered, a part of it; whoever does it at the same time takes another part. */
+/** How many differences are summed up at once. */
+export const MOST_SUMMED = 5000;
+
+/** Sums up what has gathered, a part of it; whoever does it at the same time takes another part. Says how many it took. */
 export const SUM_UP = `WITH d AS (DELETE FROM tally WHERE ctid = ANY (ARRAY(
-      SELECT ctid FROM tally WHERE NOT is_sum LIMIT 5000 FOR UPDATE SKIP LOCKED)) AND NOT is_sum
-    RETURNING operation, stand, priority, level, block, n)
-  INSERT INTO tally (operation, stand, priority, level, block, n, is_sum)
+      SELECT ctid FROM tally WHERE NOT is_sum LIMIT ${MOST_SUMMED} FOR UPDATE SKIP LOCKED)) AND NOT is_sum
+    RETURNING operation, stand, priority, level, block, n),
+  s AS (INSERT INTO tally (operation, stand, priority, level, block, n, is_sum)
     SELECT operation, stand, priority, level, block, sum(n), true FROM d GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 1, 4, 3, 5
-    ON CONFLICT (stand, operation, level, priority, block) WHERE is_sum DO UPDATE SET n = tally.n + excluded.n`;
+    ON CONFLICT (stand, operation, level, priority, block) WHERE is_sum DO UPDATE SET n = tally.n + excluded.n)
+  SELECT count(*)::int AS taken FROM d`;
 
 /** Blocks that are empty again. */
 export const CLEAR_UP = `DELETE FROM tally WHERE ctid = ANY (ARRAY(

@@ -1,6 +1,8 @@
 // One transaction in two round trips: what has to be known, with what has to be locked; then all that is written, and COMMIT.
 //
-// Where the answer to COMMIT is lost, the server is asked what became of the transaction: it knows by its number.
+// Where the answer to COMMIT is lost, the server is asked what became of the transaction: it knows by its number. But a server that
+// crashed gives a number that it forgot to the next transaction, so the events, which nobody else writes, must be there too; and what
+// has none is in doubt once the server was started anew.
 
 import type { Event } from "../../core/event.ts";
 import { StoreUnavailable } from "../store.ts";
@@ -11,7 +13,13 @@ import { AnswerLost, type Connection, first, isWorthARetry, type Result, type Ru
 const MOST_TRIES = 10;
 
 /** How long a server may take to say what became of a transaction, as after its restart. */
-const FIND_OUT_MS = 20_000;
+const FIND_OUT_MS = 5_000;
+
+/** How long a batch waits for rows that another one holds. */
+const LOCK_MS = 5_000;
+
+/** How long the server waits for the second round trip: a process that was stopped between the two must not hold rows for long. */
+const BETWEEN_MS = 5_000;
 
 export interface Transaction {
   /** What `xmin` is of the rows that it wrote, once it has committed. */
@@ -42,6 +50,30 @@ export async function transact<T>(
   }
 }
 
+/** Statements that belong to no batch, in a transaction and a round trip of their own. */
+export async function alone(
+  connection: Connection,
+  searchPath: string,
+  text: string,
+  isReading = false,
+): Promise<readonly Result[]> {
+  const begin = beginning(searchPath, isReading);
+  const results = await connection.ask([...begin, text, "COMMIT"].join("; "));
+  return results.slice(begin.length, -1);
+}
+
+// Whoever has the connection next must not find its settings changed: they end with the transaction. What we ask is planned in no time
+// and answered soon, so compiling it would cost more than it gives.
+function beginning(searchPath: string, isReading = false): readonly string[] {
+  return [
+    `BEGIN ISOLATION LEVEL READ COMMITTED${isReading ? " READ ONLY" : ""}`,
+    `SET LOCAL search_path TO ${searchPath}`,
+    "SET LOCAL jit = off",
+    `SET LOCAL lock_timeout = ${LOCK_MS}`,
+    `SET LOCAL idle_in_transaction_session_timeout = ${BETWEEN_MS}`,
+  ];
+}
+
 async function once<T>(
   connection: Connection,
   run: Run,
@@ -51,15 +83,22 @@ async function once<T>(
 ): Promise<T> {
   let isOpen = false;
   let id: string | null = null;
+  let startedAt = "";
   const begun: Run = async (text) => {
     if (isOpen) return await run(text);
     isOpen = true;
-    // BEGIN and SET LOCAL give a result each; what was asked for comes behind them, and the transaction's number last.
+    const begin = beginning(searchPath);
     const results = await run(
-      `BEGIN; SET LOCAL search_path TO ${searchPath}; ${text}; SELECT txid_current_if_assigned()::text AS id`,
+      [
+        ...begin,
+        text,
+        "SELECT txid_current_if_assigned()::text AS id, extract(epoch FROM pg_postmaster_start_time())::text AS started_at",
+      ].join("; "),
     );
-    id = (results.at(-1)?.rows[0] as { id: string | null } | undefined)?.id ?? null;
-    return results.slice(2, -1);
+    const known = first<{ id: string | null; started_at: string }>(results.at(-1));
+    id = known.id;
+    startedAt = known.started_at;
+    return results.slice(begin.length, -1);
   };
   const commit: Transaction["commit"] = async (changes) => {
     if (changes.isEmpty && changes.events.length === 0) {
@@ -84,7 +123,10 @@ async function once<T>(
     } catch (error) {
       if (!(error instanceof AnswerLost)) throw error;
       isOpen = false;
-      if (id === null || !(await hasCommitted(connection, id))) throw new StoreUnavailable(error.message);
+      const proof = changes.proof ?? `extract(epoch FROM pg_postmaster_start_time())::text = '${startedAt}'`;
+      const find = () =>
+        alone(connection, searchPath, `SELECT txid_status(${id}) AS status; SELECT ${proof} AS proven`, true);
+      if (id === null || !(await hasCommitted(find))) throw new StoreUnavailable(error.message);
       return { results: [], events: [] };
     }
   };
@@ -98,15 +140,19 @@ async function once<T>(
   }
 }
 
-async function hasCommitted(connection: Connection, id: string): Promise<boolean> {
+/** Of a transaction number that it never gave a server says this. */
+const NEVER_WAS = "22023";
+
+async function hasCommitted(find: () => Promise<readonly Result[]>): Promise<boolean> {
   const deadline = Date.now() + FIND_OUT_MS;
   for (;;) {
     try {
-      const [result] = await connection.ask(`SELECT txid_status(${id}) AS status`);
-      const { status } = first<{ status: string | null }>(result);
-      if (status === "committed") return true;
+      const [found, proof] = await find();
+      const { status } = first<{ status: string | null }>(found);
+      if (status === "committed") return first<{ proven: boolean }>(proof).proven;
       if (status !== "in progress") return false;
     } catch (error) {
+      if ((error as { readonly code?: unknown }).code === NEVER_WAS) return false;
       if (Date.now() > deadline) throw error;
     }
     if (Date.now() > deadline)

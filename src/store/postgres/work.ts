@@ -23,7 +23,7 @@ import type {
   Written,
 } from "../store.ts";
 import { Changes } from "./changes.ts";
-import { type Columns, decodeJob, decodeStored, endsAt, SIGHT, STAND, TOMBSTONE_MS } from "./codec.ts";
+import { type Columns, decodeJob, decodeStored, lookAt, SIGHT, STAND, TOMBSTONE_MS } from "./codec.ts";
 import type { Held } from "./held.ts";
 import type { Policies } from "./policies.ts";
 import { decodeDigest, encodeName, list, quote } from "./sql.ts";
@@ -39,7 +39,7 @@ const MOST_DUE = 1000;
 const MOST_TAKEN = 2000;
 
 interface Row {
-  job: Job;
+  readonly job: Job;
   readonly stand: number;
 }
 
@@ -51,7 +51,7 @@ export async function work(
   moment: Moment,
 ) {
   const batch = await read(transaction, writes, held, policies, moment);
-  const changes = new Changes();
+  const changes = new Changes(moment);
   const written: (Written | undefined)[] = [];
   for (const [at, write] of writes.entries()) {
     if (write.do === "claim") written[at] = batch.claim(changes, write, moment);
@@ -102,10 +102,10 @@ async function read(
     const byAddress =
       addresses.length === 0
         ? ""
-        : ` OR row IN (SELECT row FROM request WHERE address = ANY (${list(addresses, "uuid")}))`;
+        : ` || ARRAY(SELECT row FROM request WHERE address = ANY (${list(addresses, "uuid")}))`;
     // A job that this process holds is known, unless another one wrote it since.
     ask(
-      `SELECT row, xmin::text, stand FROM job WHERE row = ANY (${list([...named], "bigint")})${byAddress} ORDER BY row FOR NO KEY UPDATE`,
+      `SELECT row, xmin::text, stand FROM job WHERE row = ANY (${list([...named], "bigint")}${byAddress}) ORDER BY row FOR NO KEY UPDATE`,
       (rows) => batch.locked(rows as readonly Locked[]),
     );
     const unknown = [...named].filter((row) => !held.has(row));
@@ -121,31 +121,26 @@ async function read(
     ask(
       `WITH due AS (SELECT row FROM job WHERE stand = ${STAND.due} AND due_at <= ${now} ORDER BY due_at LIMIT ${MOST_DUE} FOR NO KEY UPDATE SKIP LOCKED),
         moved AS (UPDATE job SET stand = CASE WHEN suspect THEN ${STAND.suspects} ELSE ${STAND.line} END FROM due WHERE job.row = due.row
-          RETURNING job.operation, job.priority, job.turn, ${STAND.due} AS was, job.stand AS stands)
-        ${tallyMoved("moved")}`,
-      () => {},
+          RETURNING job.row, job.operation, job.priority, job.turn, ${STAND.due} AS was, job.stand AS stands),
+        counted AS (${tallyMoved("moved")})
+        SELECT row, stands AS stand FROM moved`,
+      (rows) => batch.moved(rows as readonly Moved[]),
     );
   if (sweeps > 0) {
-    const lapsed = (where: string, order: string) =>
-      `SELECT ${SIGHT} FROM job j JOIN request r USING (row) WHERE ${where} ORDER BY ${order} LIMIT ${sweeps} FOR NO KEY UPDATE OF j SKIP LOCKED`;
-    ask(lapsed(`j.status = 1 AND j.lease_until <= ${now}`, "j.lease_until"), (rows) => {
-      keep(rows);
-      batch.sweeps(rows as readonly Columns[]);
-    });
-    ask(lapsed(`j.ends_at <= ${now}`, "j.ends_at"), (rows) => {
+    ask(taking(`look_at <= ${now}`, "look_at", sweeps), (rows) => {
       keep(rows);
       batch.sweeps(rows as readonly Columns[]);
     });
   }
   for (const [operation, most] of wanted) {
-    const isOpen = `j.operation = ${quote(encodeName(operation))} AND NOT EXISTS (SELECT FROM fact WHERE name = ${quote(`paused:${encodeName(operation)}`)})`;
+    const isOpen = `operation = ${quote(encodeName(operation))} AND NOT EXISTS (SELECT FROM fact WHERE name = ${quote(`paused:${encodeName(operation)}`)})`;
     const take = (stand: number, order: string, limit: number) =>
-      `SELECT ${SIGHT} FROM job j JOIN request r USING (row) WHERE ${isOpen} AND j.stand = ${stand} ORDER BY ${order} LIMIT ${limit} FOR NO KEY UPDATE OF j SKIP LOCKED`;
-    ask(take(STAND.suspects, "j.turn, j.row", claims), (rows) => {
+      taking(`${isOpen} AND stand = ${stand}`, order, limit);
+    ask(take(STAND.suspects, "turn, row", claims), (rows) => {
       keep(rows);
       batch.suspects(operation, rows as readonly Columns[]);
     });
-    ask(take(STAND.line, "j.priority DESC, j.turn, j.row", most), (rows) => {
+    ask(take(STAND.line, "priority DESC, turn, row", most), (rows) => {
       keep(rows);
       batch.line(operation, rows as readonly Columns[]);
     });
@@ -160,6 +155,18 @@ async function read(
   await batch.readStale(run);
   await batch.readRunning(run);
   return batch;
+}
+
+// The first rows that nobody else has, locked. They are picked before they are joined to what was asked of them, so that it takes no
+// statistics to do it in that order.
+function taking(where: string, order: string, limit: number): string {
+  return `SELECT ${SIGHT} FROM (SELECT * FROM job WHERE ${where} ORDER BY ${order} LIMIT ${limit} FOR NO KEY UPDATE SKIP LOCKED) j
+    JOIN request r USING (row) ORDER BY ${order.replace("row", "j.row")}`;
+}
+
+interface Moved {
+  readonly row: number;
+  readonly stand: number;
 }
 
 interface Locked {
@@ -179,6 +186,8 @@ class Batch {
   readonly #lines = new Map<string, number[]>();
   readonly #swept = new Set<number>();
   readonly #stale: number[] = [];
+  /** Where rows stand that this transaction let stand in line: whoever locked them before saw them elsewhere. */
+  readonly #moved = new Map<number, number>();
   /** Owners' running jobs, where that is limited. */
   readonly #running = new Map<string, number>();
   readonly #claimed: { readonly row: number; readonly attempt: number; readonly isKept: boolean }[] = [];
@@ -195,6 +204,15 @@ class Batch {
       const job = this.#held.get(row, xmin);
       if (job === null) this.#stale.push(row);
       else this.#rows.set(row, { job, stand });
+    }
+  }
+
+  /** Rows that came due while the batch already had them. */
+  moved(rows: readonly Moved[]): void {
+    for (const { row, stand } of rows) {
+      this.#moved.set(row, stand);
+      const known = this.#rows.get(row);
+      if (known !== undefined) this.#rows.set(row, { ...known, stand });
     }
   }
 
@@ -222,7 +240,8 @@ class Batch {
       this.#columns.set(one.row, one);
       this.#byAddress.set(decodeDigest(one.address), one.row);
       if (this.#rows.has(one.row)) continue;
-      this.#rows.set(one.row, { job: decodeJob(one, this.#policies.policy(one.policy)), stand: one.stand });
+      const stand = this.#moved.get(one.row) ?? one.stand;
+      this.#rows.set(one.row, { job: decodeJob(one, this.#policies.policy(one.policy)), stand });
     }
   }
 
@@ -238,15 +257,11 @@ class Batch {
 
   async readRunning(run: Transaction["run"]): Promise<void> {
     const taken = [...this.#suspects.values(), ...this.#lines.values()].flat();
-    const owners = new Set<string>();
-    for (const row of taken) {
-      const { job } = this.#rows.get(row) as Row;
-      if (job.policy.running !== null) owners.add(encodeName(job.owner));
-    }
-    if (owners.size === 0) return;
-    const sorted = list([...owners].sort(), "text");
+    if (!taken.some((row) => this.#rows.get(row)?.job.policy.running !== null)) return;
+    // All whose counts may change: owners are locked at once, or two batches could wait for each other.
+    const owners = new Set([...this.#rows.values()].map(({ job }) => encodeName(job.owner)));
     const [result] = await run(
-      `SELECT owner, running FROM owner WHERE owner = ANY (${sorted}) ORDER BY owner FOR NO KEY UPDATE`,
+      `SELECT owner, running FROM owner WHERE owner = ANY (${list([...owners], "text")}) ORDER BY owner FOR NO KEY UPDATE`,
     );
     for (const { owner, running } of (result?.rows ?? []) as readonly { owner: string; running: number }[])
       this.#running.set(owner, running);
@@ -346,7 +361,7 @@ class Batch {
       if (changed === limit) break;
       if (this.#sweepRow(changes, number, gone, moment)) changed++;
     }
-    return { did: "sweep", changed, gone, more: this.#swept.size >= limit };
+    return { did: "sweep", changed, gone, more: changed > 0 && this.#swept.size >= limit };
   }
 
   #sweepRow(changes: Changes, number: number, gone: Digest[], moment: Moment): boolean {
@@ -374,8 +389,8 @@ class Batch {
 
   // Over by a clock that ran ahead: it is looked at again when it is over by the other one.
   #later(changes: Changes, job: Job, steadyNow: number, { now }: Moment): false {
-    const wait = Math.max(1, (endsAt(job) ?? now) - steadyNow);
-    changes.also(`UPDATE job SET ends_at = ${Math.ceil(now + wait)} WHERE row = ${job.row};`);
+    const wait = Math.max(1, (lookAt(job) ?? now) - steadyNow);
+    changes.also(`UPDATE job SET look_at = ${Math.ceil(now + wait)} WHERE row = ${job.row};`);
     return false;
   }
 

@@ -13,8 +13,8 @@ import type { Answer, Durability, Query, WithdrawWrite, Write, Written } from ".
 export type EngineWrite = Exclude<Write, WithdrawWrite>;
 
 export interface Transacted {
-  /** In the order of the batch. */
-  readonly written: readonly Written[];
+  /** In the order of the batch; an error where a write had no effect while others of the batch had theirs. */
+  readonly written: readonly (Written | Error)[];
   /** What the batch appended to the feed, in order; others may have committed in between. */
   readonly events: readonly Event[];
 }

@@ -100,6 +100,8 @@ async function renewSome(from: Engine, some: readonly Held[]): Promise<void> {
   const { now } = from.moment();
   for (const [at, one] of some.entries()) {
     const answer = written[at];
+    // It was not renewed, and may be the next time.
+    if (answer instanceof Error) continue;
     if (answer === undefined || !("did" in answer) || answer.did !== "keep") {
       if (held.get(one.row) === one) held.delete(one.row);
       continue;

@@ -16,15 +16,15 @@ interface Asked<Asking, Answer> {
 }
 
 export class Lane<Asking, Answer> {
-  readonly #run: (batch: readonly Asking[]) => Promise<readonly Answer[]>;
+  readonly #run: (batch: readonly Asking[]) => Promise<readonly (Answer | Error)[]>;
   readonly #most: number;
   #waiting: Asked<Asking, Answer>[] = [];
   #underWay = 0;
   #isScheduled = false;
   #idle: (() => void)[] = [];
 
-  /** `most`: how many batches may be under way at once. */
-  constructor(run: (batch: readonly Asking[]) => Promise<readonly Answer[]>, most = 1) {
+  /** `run` gives an error in an answer's place where only that one is refused. `most`: how many batches may be under way at once. */
+  constructor(run: (batch: readonly Asking[]) => Promise<readonly (Answer | Error)[]>, most = 1) {
     this.#run = run;
     this.#most = most;
   }
@@ -73,7 +73,11 @@ export class Lane<Asking, Answer> {
   async #serve(batch: readonly Asked<Asking, Answer>[]): Promise<void> {
     try {
       const answers = await this.#run(batch.map(({ asking }) => asking));
-      for (const [at, { resolve }] of batch.entries()) resolve(answers[at] as Answer);
+      for (const [at, { resolve, reject }] of batch.entries()) {
+        const answer = answers[at];
+        if (answer instanceof Error) reject(answer);
+        else resolve(answer as Answer);
+      }
     } catch (error) {
       // What the engine can't digest must not take its neighbours with it.
       if (batch.length > 1 && !(error instanceof StoreUnavailable))

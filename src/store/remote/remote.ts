@@ -160,7 +160,7 @@ class Remote implements Store {
     return written;
   }
 
-  async #transact(batch: readonly EngineWrite[]): Promise<readonly Written[]> {
+  async #transact(batch: readonly EngineWrite[]): Promise<readonly (Written | Error)[]> {
     try {
       const { written, events } = await this.#engine.transact(batch);
       this.#feed.committed(events);

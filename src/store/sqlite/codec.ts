@@ -66,7 +66,8 @@ export function isFresh(job: Job): boolean {
   return job.revision === 1;
 }
 
-export function given({ job, ...row }: Row, policies: Policies): Column[] {
+export function given(row: Row, policies: Policies): Column[] {
+  const { job } = row;
   return [
     job.row,
     job.id,

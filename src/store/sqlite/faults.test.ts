@@ -52,7 +52,7 @@ beforeAll(async () => {
   const store = await openSqlite({ file: sample });
   const desk = new Desk(store, createClock(), undefined);
   await desk.jobs(400, { input: JSON.stringify("x".repeat(500)) });
-  desk.end();
+  await desk.end();
   await store.close();
 });
 afterAll(() => rmSync(dirname(sample), { recursive: true }));
@@ -576,7 +576,7 @@ describe("two stores over one file", () => {
     clock.pass(2000);
     await other.sweep();
     expect(await other.get(job)).toMatchObject({ status: "queued", crashes: 1 });
-    other.end();
+    await other.end();
   });
 
   test("a cancel at one is heard at the other by itself, and so is every other event, in the same order", async () => {
@@ -766,7 +766,7 @@ describe("a full disk", () => {
       expect(ends.filter(({ status }) => !isSettled(status))).toEqual([]);
       expect(broken).toEqual([]);
       expect(desk.heard.map(({ seq }) => seq)).toEqual(desk.heard.map((_, index) => index + 1));
-      desk.end();
+      await desk.end();
       await store.close();
     });
   });

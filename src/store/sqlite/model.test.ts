@@ -41,7 +41,7 @@ const factory: StoreFactory = async ({ clock }) => {
 storeModel("sqlite", factory);
 
 // As several processes on one machine over one file would; of those, none dies alone and leaves a copy.
-storeModel("sqlite, two at once", async (options) => {
+const two: StoreFactory = async (options) => {
   const folder = mkdtempSync(join(tmpdir(), "coatcheck-model-"));
   const file = join(folder, "store.db");
   const open = () => openSqlite({ file, clock: options.clock });
@@ -58,4 +58,6 @@ storeModel("sqlite, two at once", async (options) => {
       rmSync(folder, { recursive: true });
     },
   };
-});
+};
+
+storeModel("sqlite, two at once", two, { runs: 150 });

@@ -57,8 +57,13 @@ A store keeps the jobs. Which one is named by \`store\` (\`COATCHECK_STORE\`):
 
 | store | name | what survives |
 | --- | --- | --- |
-| memory | \`memory\` | nothing but the process: for tests and throw-away use |
+| memory | \`memory:\` | nothing but the process: for tests and throw-away use |
 | SQLite | \`sqlite:path/to/file.db\` | a kill -9 and a power cut of its disk (class *power*): \`synchronous=FULL\`, read back at the start |
+| PostgreSQL | \`postgres://user:password@host:5432/database\` | the same (*power*), or the loss of any one machine (*quorum*) where a synchronous standby is named; settings that keep less are refused |
+| Redis, Valkey | \`redis://:password@host:6379/0\` | the same (*power*), by \`appendonly yes\` and \`appendfsync always\`; settings that keep less are refused |
+
+\`?durability=process\` accepts a PostgreSQL or a Redis that may lose what it answered last when its machine fails. What each class asks for, and
+what a failover can lose, is in [scale](../guides/scale.md#what-survives).
 
 Every sentence below is a case of one suite, \`storeSuite\` of \`coatcheck/testing\`, that each store passes; a letter names
 the promise it holds. Who writes a store of his own runs the same suite:
@@ -66,8 +71,13 @@ the promise it holds. Who writes a store of his own runs the same suite:
 \`\`\`ts
 import { storeSuite } from "coatcheck/testing";
 
-storeSuite("mine", async ({ clock }) => ({ store, reopen, close }));
+storeSuite("mine", async ({ clock }) => ({ store, reopen, another, close }));
 \`\`\`
+
+\`storeModel\`, beside it, draws what callers, workers, operators and clocks do at random, one after another and at once, and holds each
+answer against the promises. It plays 300 lists, or as many as \`COATCHECK_MODEL_RUNS\` says; a failure prints the
+shortest list that it found and the line that plays it again (\`COATCHECK_MODEL_SEED\`, \`COATCHECK_MODEL_PATH\`). It needs the package
+\`fast-check\`. \`simulate\` plays a house of callers and workers for thousands of simulated hours, by one seed.
 
 ${sections.join("\n")}`;
 }

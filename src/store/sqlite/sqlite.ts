@@ -35,7 +35,7 @@ import {
   PolicySender,
   type Reply,
   type Request,
-  unflattenRow,
+  unflattenJob,
   type Waits,
 } from "./wire.ts";
 import type { WriterData } from "./writer.ts";
@@ -254,7 +254,7 @@ class Sqlite implements Store {
   }
 
   #job(columns: unknown) {
-    return unflattenRow(columns as unknown[], this.#incoming).job;
+    return unflattenJob(columns as unknown[], this.#incoming);
   }
 
   async #list(filter: ListFilter): Promise<unknown> {

@@ -2,8 +2,7 @@
 // a submission is the hottest message there is.
 
 import type { StoredFile } from "../../core/handler.ts";
-import { type Policy, STATUSES, type Status } from "../../core/job.ts";
-import type { Row } from "../embedded/rows.ts";
+import { type Job, type Policy, STATUSES, type Status } from "../../core/job.ts";
 import type { Query, SettleWrite, SubmitWrite, Write, Written } from "../store.ts";
 import { type Column, current, GIVEN, given, type Policies, rowOf } from "./codec.ts";
 import type { FlatEvents } from "./entries.ts";
@@ -159,17 +158,19 @@ export function keptOf(number: Kept): Written {
 /** A claim waits for work; it is answered later, under this number. */
 export type Waits = ["waits", number: number];
 
-export function flattenRow(row: Row, policies: Policies): Column[] {
-  return [...given(row, policies), ...current(row.job)];
+/** A job without what it is found by, which only the writer needs. */
+export function flattenJob(job: Job, policies: Policies): Column[] {
+  const row = { job, address: "", key: null, fingerprint: null, reach: null, idFingerprint: null };
+  return given(row, policies).concat(current(job));
 }
 
-export function unflattenRow(columns: readonly unknown[], policies: Policies): Row {
-  return rowOf(columns, columns, GIVEN.length, policies);
+export function unflattenJob(columns: readonly unknown[], policies: Policies): Job {
+  return rowOf(columns, columns, GIVEN.length, policies).job;
 }
 
 /** Answers that carry jobs, with each job as a flat list. */
 export function flattenWritten(written: Written, policies: Policies): unknown {
-  const flat = (job: Row["job"]) => flattenRow({ ...NO_MARKS, job }, policies);
+  const flat = (job: Job) => flattenJob(job, policies);
   if ("refused" in written)
     return written.job === undefined ? written : { ...written, job: flat(written.job) };
   switch (written.did) {
@@ -189,5 +190,3 @@ export function flattenWritten(written: Written, policies: Policies): unknown {
       return written;
   }
 }
-
-const NO_MARKS = { address: "", key: null, fingerprint: null, reach: null, idFingerprint: null } as const;

@@ -20,7 +20,7 @@ import { StoreUnavailable, StoreUnusable } from "../store.ts";
 import { type DatabaseOptions, openDatabase, translate } from "./database.ts";
 import { flattenEvents } from "./entries.ts";
 import { Table } from "./table.ts";
-import { flattenRow, flattenWritten, type Reply, type Request, unflattenWrite, type Waits } from "./wire.ts";
+import { flattenJob, flattenWritten, type Reply, type Request, unflattenWrite, type Waits } from "./wire.ts";
 
 /** How soon another process's commit is seen, at the latest. */
 const LOOK_EVERY_MS = 50;
@@ -42,7 +42,6 @@ const wishes = new Int32Array(wished);
 const clock = createClock(shared);
 
 const NONE: readonly never[] = [];
-const NO_MARKS = { address: "", key: null, fingerprint: null, reach: null, idFingerprint: null } as const;
 
 try {
   serve();
@@ -236,7 +235,7 @@ function serveFrom(db: Database): void {
           const answer = answerQuery(book, query, clock.moment());
           const flat = (sight: Sight) => ({
             ...sight,
-            job: flattenRow({ ...NO_MARKS, job: sight.job }, outgoing),
+            job: flattenJob(sight.job, outgoing),
           });
           if (query.get === "job" && answer !== null) return flat(answer as Sight);
           if (query.get !== "rows") return answer;

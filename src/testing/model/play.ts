@@ -34,6 +34,7 @@ export interface Stage {
 const SLACK_MS = 100;
 const DAY_MS = 24 * 3600 * 1000;
 const MOST_ROUNDS = 80;
+const MOST_UNHEARD_MS = 20 * 3600 * 1000;
 
 let played = 0;
 
@@ -49,7 +50,9 @@ class Play {
   #seen: Seen = new Map();
   #steppedMs = 0;
   #ids = 0;
+  #unheardMs = 0;
   #counts: Counts | null = null;
+  #paused: readonly string[] = [];
   /** Every attempt that was ever handed out. */
   readonly #attempts: { readonly row: number; readonly attempt: number }[] = [];
   readonly #heard: Event[][] = [];
@@ -66,7 +69,11 @@ class Play {
     try {
       for (const step of steps) await this.#step(step);
       await this.#end();
-      await this.#hold(first);
+      await this.#hear();
+      for (const heard of this.#heard) {
+        const mine = heard.filter(({ seq }) => seq > first);
+        gapless(mine, (mine[0]?.seq ?? 1) - 1);
+      }
     } finally {
       for (const stop of this.#unlisten) stop();
       if (this.#steppedMs !== 0) this.#stage.clock.step(-this.#steppedMs);
@@ -77,8 +84,7 @@ class Play {
     const instance = step.at % this.#stage.instances.length;
     switch (step.do) {
       case "pass":
-        this.#stage.clock.pass(step.ms);
-        return;
+        return this.#pass(step.ms);
       case "step":
         // A day to either side, and back.
         if (Math.abs(this.#steppedMs + step.ms) > DAY_MS) return;
@@ -86,9 +92,9 @@ class Play {
         this.#steppedMs += step.ms;
         return;
       case "overtake":
-        this.#stage.clock.pass(16_000);
+        await this.#pass(16_000);
         await this.#issue([{ do: "sweep", limit: 500 }], () => instance);
-        this.#stage.clock.pass(70_000);
+        await this.#pass(70_000);
         return this.#issue([{ ...step.claim, limit: 10 }], () => instance);
       case "together":
         return this.#issue(step.writes, (index) => (step.at + index) % this.#stage.instances.length);
@@ -123,6 +129,7 @@ class Play {
       ({ write, instance }, index): Issued => ({
         write,
         instance,
+        isAlone: asked.length === 1,
         written: written[index] as Written | null,
       }),
     );
@@ -151,7 +158,14 @@ class Play {
       turns(before, only.write, only.written, sights, when);
     const heard = new Knowledge(before);
     heard.hear(events);
-    this.#known = explain(heard, issued, when, (known) => look(known, seen, this.#window()));
+    this.#known = explain(heard, issued, when, (known) => {
+      const isPaused = [...known.paused].sort().join() === this.#paused.join();
+      hold(
+        isPaused,
+        () => `Held back are ${this.#paused.join(", ")}; it should be ${[...known.paused].join(", ")}.`,
+      );
+      look(known, seen, this.#window());
+    });
     this.#seen = seen;
     for (const { written } of issued)
       if (written !== null && "did" in written && written.did === "claim")
@@ -188,16 +202,10 @@ class Play {
     for (const job of [...this.#known.jobs.values()])
       if (job.heldBy === 0) this.#known.set({ ...job, heldBy: null });
     await this.#look(
-      writes.map((write, index) => ({ write, instance: 0, written: written[index] ?? null })),
+      writes.map((write, index) => ({ write, instance: 0, isAlone: false, written: written[index] ?? null })),
       from,
     );
     if (writes.length === 0) sameLine(before, this.#seen);
-    const paused = await this.#store(0).read({ get: "paused" });
-    const mine = paused.filter((operation) => operation.endsWith(` of ${this.#name}`));
-    hold(
-      mine.sort().join() === [...this.#known.paused].sort().join(),
-      "Other operations are paused after a restart.",
-    );
   }
 
   #listen(instance: number): void {
@@ -219,7 +227,7 @@ class Play {
     for (const operation of this.#known.paused) await this.#ask({ do: "pause", operation, paused: false });
     for (let round = 0; this.#known.active.size > 0; round++) {
       hold(round < MOST_ROUNDS, () => `A1: row ${[...this.#known.active][0]} comes to no end.`);
-      this.#stage.clock.pass(round < 3 ? 61_000 : 3 * 3600 * 1000);
+      await this.#pass(round < 3 ? 61_000 : 3 * 3600 * 1000);
       await this.#issue([sweep], first);
       await this.#issue([claim], first);
       const running = [...this.#known.activeJobs()].filter(({ status }) => status === "processing");
@@ -230,7 +238,7 @@ class Play {
     }
     // Where the clock was set, a day may be lost.
     for (const passMs of [wasSet ? 5 * DAY_MS : 4 * DAY_MS, 31 * DAY_MS, ...(wasSet ? [2 * DAY_MS] : [])]) {
-      this.#stage.clock.pass(passMs);
+      await this.#pass(passMs);
       await this.#issue([sweep], first);
       for (const { row, gone } of this.#known.jobs.values())
         hold(gone !== null, `Row ${row} was settled for ${passMs / DAY_MS} days, and has not expired.`);
@@ -245,26 +253,31 @@ class Play {
       );
   }
 
-  // What was heard is what is in the feed, for whoever listens.
-  async #hold(first: number): Promise<void> {
+  async #pass(ms: number): Promise<void> {
+    // Nobody lags behind for a day: what was told must have been heard before it may be forgotten.
+    this.#unheardMs += ms;
+    if (this.#unheardMs > MOST_UNHEARD_MS) {
+      await this.#hear();
+      this.#unheardMs = 0;
+    }
+    this.#stage.clock.pass(ms);
+  }
+
+  // All that is in the feed is heard by whoever listens.
+  async #hear(): Promise<void> {
+    const { lastSeq } = this.#stage;
     for (const [instance, heard] of this.#heard.entries()) {
-      for (
-        let waitedMs = 0;
-        (heard.at(-1)?.seq ?? this.#stage.lastSeq) < this.#stage.lastSeq;
-        waitedMs += 5
-      ) {
-        hold(waitedMs < 10_000, `Instance ${instance} did not hear of event ${this.#stage.lastSeq}.`);
+      for (let waitedMs = 0; (heard.at(-1)?.seq ?? lastSeq) < lastSeq; waitedMs += 5) {
+        hold(waitedMs < 10_000, `Instance ${instance} did not hear of event ${lastSeq}.`);
         await new Promise((done) => setTimeout(done, 5));
       }
-      const mine = heard.filter(({ seq }) => seq > first);
-      gapless(mine, (mine[0]?.seq ?? 1) - 1);
     }
   }
 
   async #ask(write: Write): Promise<void> {
     const from = this.#stage.clock.moment();
     const written = await ask(this.#store(0), write);
-    await this.#look([{ write, written, instance: 0 }], from);
+    await this.#look([{ write, written, instance: 0, isAlone: true }], from);
   }
 
   /** What a step asks the store for; null where there is nothing that it could be about. */
@@ -340,11 +353,13 @@ class Play {
   ): Promise<readonly [events: readonly Event[], sights: Map<number, Sight>]> {
     const store = this.#store(++this.#ids % this.#stage.instances.length);
     const after = this.#stage.lastSeq;
-    const [events, sights, counts] = await Promise.all([
+    const [events, sights, counts, paused] = await Promise.all([
       store.read({ get: "events", after, limit: 1000 }),
       store.read({ get: "rows", rows }),
       store.read({ get: "counts" }),
+      store.read({ get: "paused" }),
     ]);
+    this.#paused = paused.filter((operation) => operation.endsWith(` of ${this.#name}`)).sort();
     gapless(events, after);
     this.#stage.lastSeq += events.length;
     this.#counts = counts;

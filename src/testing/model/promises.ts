@@ -13,6 +13,8 @@ export interface Issued {
   readonly written: Written | null;
   /** Which of the instances was asked. */
   readonly instance: number;
+  /** Nothing else was asked meanwhile. A sweep may leave what others are changing to the next one. */
+  readonly isAlone: boolean;
 }
 
 /** Brings what is known from before the write to after it. @throws Broken where the answer can't be right. */
@@ -33,7 +35,7 @@ export function apply(known: Knowledge, issued: Issued, when: Window): void {
       cancel(known, write, written, when);
       break;
     case "sweep":
-      sweep(known, write, written, instance, when);
+      sweep(known, issued, write, when);
       break;
     case "pause":
       if (write.paused) known.paused.add(write.operation);
@@ -69,9 +71,8 @@ function stop(known: Knowledge, job: Known, written: Written | null, when: Windo
 // C5, C6, A1: only what has lapsed is rescued, only what is over expires, and with room for all of it, all of it.
 function sweep(
   known: Knowledge,
+  { written, instance, isAlone }: Issued,
   write: SweepWrite,
-  written: Written | null,
-  instance: number,
   when: Window,
 ): void {
   if (written === null || !("did" in written) || written.did !== "sweep")
@@ -94,7 +95,7 @@ function sweep(
     [...written.gone].sort().join() === gone.sort().join(),
     "A sweep gives up other files than those that expired.",
   );
-  if (write.limit < 100 || written.more) return;
+  if (write.limit < 100 || written.more || !isAlone) return;
   for (const job of known.activeJobs()) {
     hold(!hasSurelyMissedStart(job, when), `Row ${job.row} missed its start, and no sweep failed it.`);
     hold(!mustBeRescued(job, instance, when), `C5: the lapsed row ${job.row} was not rescued.`);

@@ -44,7 +44,7 @@ async function furnish(desk: Desk): Promise<Job[]> {
   const running = await desk.job({ operation: "running", policy: { isolated: true } });
   await desk.beat(await desk.attempt({ operation: "running" }), { progress: 5, checkpoint: '{"at":1}' });
   const retried = await desk.job({ operation: "retried" });
-  await desk.settle(await desk.attempt({ operation: "retried" }), FAILED);
+  await desk.settle(await desk.attempt({ operation: "retried" }), { ...FAILED, retryAfterMs: 60_000 });
   const canceled = await desk.job();
   await desk.cancel(canceled);
   await desk.write({ do: "pause", operation: "held", paused: true });

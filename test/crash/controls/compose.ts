@@ -7,22 +7,26 @@ import { createAccess } from "../../../src/http/access.ts";
 import { createApp } from "../../../src/http/app.ts";
 import { plugin } from "../../../src/http/plugin.ts";
 import { createLedger } from "../../../src/ledger/ledger.ts";
-import { openSqlite } from "../../../src/store/sqlite/sqlite.ts";
+import { openStore } from "../../../src/server/open-store.ts";
 import type { Store } from "../../../src/store/store.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { createWorker } from "../../../src/worker/worker.ts";
-import { announce, houseIn, KEYS, PUBLIC_URL, TIERS } from "../house.ts";
+import { announce, houseIn, KEYS, PUBLIC_URL, type Role, TIERS } from "../house.ts";
 import { createHandlers, OPERATIONS } from "../operations.ts";
-import { openRecorder } from "../record.ts";
 
-/** Serves from the folder that the program's argument names; `breakStore` is what is wrong with it. */
+/** A process as its arguments say; `breakStore` is what is wrong with its store. */
 export async function serveWith(breakStore: (store: Store, folder: string) => Store): Promise<void> {
-  const house = houseIn(process.argv[2]!);
-  const real = await openSqlite({ file: house.store });
+  const [folder, role, url] = process.argv.slice(2) as [string, Role, string];
+  const house = houseIn(folder);
+  const { store: real } = await openStore(url, {
+    onBroken: (error) => {
+      throw error;
+    },
+  });
   const store = breakStore(real, house.folder);
   const log = createLog({ level: "warn", pretty: false });
   const onError = (error: unknown) => log.error({ err: error }, "in the background");
-  const runs = createHandlers(await openRecorder(house.runs));
+  const runs = role === "serve" ? {} : await createHandlers(house);
   const operations = readyOperations(OPERATIONS);
   const blobs = await openFileBlobs(house.files);
   const ledger = await createLedger({ store, operations, blobs, onError });
