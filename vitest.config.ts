@@ -10,6 +10,7 @@ export default defineConfig({
     alias: [
       { find: /^coatcheck$/, replacement: source("./src/index.ts") },
       { find: /^coatcheck\/testing$/, replacement: source("./src/testing/index.ts") },
+      { find: /^coatcheck\/webhooks$/, replacement: source("./src/client/webhooks.ts") },
     ],
   },
   test: {

@@ -25,9 +25,11 @@ export interface DnsServer {
 export async function startDns(reply: (question: Question) => DnsReply): Promise<DnsServer> {
   const socket = createSocket("udp4");
   const questions: Question[] = [];
+  const counts = new Map<string, number>();
   socket.on("message", (message, from) => {
     const { name, kind, end } = readQuestion(message);
-    const nth = questions.filter((other) => other.name === name && other.kind === kind).length + 1;
+    const nth = (counts.get(`${kind} ${name}`) ?? 0) + 1;
+    counts.set(`${kind} ${name}`, nth);
     questions.push({ name, kind, nth });
     const answer = reply({ name, kind, nth });
     if (answer === "silence") return;

@@ -1,7 +1,7 @@
 // Provides the real servers and programs that tests and benches need, on whatever machine they run.
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
-import { access, chmod, mkdir, mkdtemp, readdir, readFile, realpath, rm } from "node:fs/promises";
+import { access, chmod, mkdir, mkdtemp, readdir, readFile, realpath } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
@@ -89,60 +89,12 @@ export async function providePostgres(options: PostgresOptions = {}): Promise<Pr
   );
 }
 
-/** A PostgreSQL whose data outlive a kill: for tests that kill it and start it again, on the same port. */
-export interface MortalPostgres {
-  readonly url: string;
-  readonly from: string;
-  start(): Promise<void>;
-  /** SIGKILL, to the server and all that works for it. */
-  kill(): Promise<void>;
-  /** Kills it for good and removes its data. */
-  stop(): Promise<void>;
-}
-
-/** As `providePostgres`, but always a server of our own, from programs of this machine. */
-export async function provideMortalPostgres(): Promise<MortalPostgres> {
-  const binary =
-    (await findPostgres()) ?? (await installFromDebian(["postgres"], "postgresql", findPostgres));
-  if (binary === undefined)
-    throw new Error("PostgreSQL is needed: install its server (Debian: apt-get install postgresql).");
-  const directory = await mkdtemp(join(tmpdir(), "coatcheck-postgresql-"));
-  const port = await freePort();
-  await initPostgres(join(directory, "data"), binary);
-  const command = await asPostgres([
-    binary,
-    ...postgresArguments(join(directory, "data"), "127.0.0.1", port, []),
-  ]);
-  let server: ReturnType<typeof startTied> | null = null;
-  const kill = async () => {
-    const running = server;
-    server = null;
-    await running?.stop();
-    await untilGone(port);
-  };
-  return {
-    url: `postgres://postgres@127.0.0.1:${port}/postgres`,
-    from: binary,
-    kill,
-    async start() {
-      server = startTied(command, { workingDirectory: directory });
-      let over: string | undefined;
-      void server.ended.then(({ output }) => {
-        over = output.trim().slice(-1_000);
-      });
-      while (!(await answersSql(port))) {
-        if (over !== undefined) throw new Error(`PostgreSQL ended at its start: ${over}`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    },
-    async stop() {
-      await kill();
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
-}
-
-function postgresArguments(data: string, host: string, port: number, settings: readonly string[]): string[] {
+export function postgresArguments(
+  data: string,
+  host: string,
+  port: number,
+  settings: readonly string[],
+): string[] {
   return [
     ...["-D", data, "-h", host, "-p", `${port}`],
     // Sockets beside the data: where Debian keeps them, others may not write.
@@ -158,7 +110,7 @@ function postgresArguments(data: string, host: string, port: number, settings: r
   ];
 }
 
-async function initPostgres(data: string, binary: string): Promise<void> {
+export async function initPostgres(data: string, binary: string): Promise<void> {
   await mkdir(data, { mode: 0o700 });
   const user = await postgresUser();
   if (user !== null) {
@@ -193,13 +145,13 @@ async function postgresUser(): Promise<string | null> {
   return isThere ? "postgres" : "nobody";
 }
 
-async function asPostgres(command: readonly string[]): Promise<readonly string[]> {
+export async function asPostgres(command: readonly string[]): Promise<readonly string[]> {
   const user = await postgresUser();
   return user === null ? command : ["setpriv", `--reuid=${user}`, "--clear-groups", "--", ...command];
 }
 
 // Debian keeps the programs of each version in a folder of its own; what lies on the PATH may be a lone copy without initdb.
-async function findPostgres(): Promise<string | undefined> {
+export async function findPostgres(): Promise<string | undefined> {
   const versions = await readdir("/usr/lib/postgresql").catch(() => []);
   const newest = versions
     .map(Number)
@@ -215,13 +167,13 @@ async function findPostgres(): Promise<string | undefined> {
 }
 
 /** Whether a PostgreSQL there takes connections: it answers a request for encryption, and not with an error. */
-function answersSql(port: number): Promise<boolean> {
+export function answersSql(port: number): Promise<boolean> {
   const startup = Buffer.from("\0\0\0\0\0\x03\0\0user\0postgres\0database\0postgres\0\0", "latin1");
   startup.writeInt32BE(startup.length, 0);
   return answers(port, startup, "R");
 }
 
-async function untilGone(port: number): Promise<void> {
+export async function untilGone(port: number): Promise<void> {
   while (await answers(port, Buffer.from("\0\0\0\x08\x04\xd2\x16\x2f", "latin1"), "")) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -384,7 +336,7 @@ function isExecutable(path: string): Promise<boolean> {
 }
 
 /** Installs a Debian package if this is Debian (or made from it) and we are root, and looks again. */
-async function installFromDebian(
+export async function installFromDebian(
   names: readonly string[],
   debianPackage: string,
   find: () => Promise<string | undefined> = () => findBinary(names),

@@ -8,7 +8,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import SQLite from "better-sqlite3";
 import { Failure, Interruption } from "coatcheck";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type RehearsalOptions, rehearse } from "../rehearse.ts";
@@ -16,6 +15,7 @@ import handler from "./handler.ts";
 import type { Standstill, Told } from "./killed.ts";
 import { importCsv } from "./operation.ts";
 import { type Position, START } from "./source.ts";
+import { SQLite } from "./sqlite.ts";
 import { databaseOf, type Importer, Target } from "./target.ts";
 
 let home: string;

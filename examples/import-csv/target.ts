@@ -10,10 +10,11 @@
 import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import SQLite from "better-sqlite3";
+import type BetterSqlite3 from "better-sqlite3";
 import { Failure } from "coatcheck";
 import type { Column, Value } from "./columns.ts";
 import type { Position } from "./source.ts";
+import { SQLite } from "./sqlite.ts";
 
 /** Whose import it is. */
 export interface Importer {
@@ -46,12 +47,12 @@ export function databaseOf(owner: string): string {
 }
 
 export class Target {
-  readonly #db: SQLite.Database;
+  readonly #db: BetterSqlite3.Database;
   readonly #table: string;
   readonly #gathering: string;
   readonly #importer: Importer;
   readonly #replace: boolean;
-  #insert: SQLite.Statement | undefined;
+  #insert: BetterSqlite3.Statement | undefined;
 
   constructor(
     folder: string,

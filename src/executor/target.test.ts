@@ -424,7 +424,7 @@ describe("an answer", () => {
     const reset = await say((socket) =>
       socket.write("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nfive!", () => socket.resetAndDestroy()),
     );
-    expect(await call(drip, { timeoutMs: 200 })).toMatchObject({ status: 200, isComplete: false });
+    expect(await call(drip, { timeoutMs: 1_000 })).toMatchObject({ status: 200, isComplete: false });
     expect(await call(short)).toMatchObject({ status: 204, bytes: 0, isComplete: true });
     expect(await call(lies)).toMatchObject({ status: 200, bytes: 5, isComplete: false });
     expect(await call(chunks)).toMatchObject({ status: 200, bytes: 5, isComplete: false });

@@ -176,9 +176,10 @@ async function converse(
     const ready = destination.isTls ? await secure(socket, destination, signal) : socket;
     return { kind: "answered", ...(await exchange(ready, request, signal)), address };
   } catch (error) {
-    socket.destroy();
     const reason = signal.aborted ? "timeout" : error instanceof Untrusted ? "untrusted" : "no-answer";
     return failed(reason, codeOf(error instanceof Untrusted ? error.cause : error), address);
+  } finally {
+    socket.destroy();
   }
 }
 

@@ -114,7 +114,7 @@ function parametersOf(query: string): ReadonlyMap<string, string> | null {
     const end = part.indexOf("=");
     const name = end < 0 ? part : part.slice(0, end);
     if (!(NAMES as readonly string[]).includes(name)) continue;
-    
+    if (found.has(name)) return null;
     found.set(name, end < 0 ? "" : part.slice(end + 1));
   }
   return found;

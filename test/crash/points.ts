@@ -29,7 +29,7 @@ if (isMainThread) {
   });
   wrapReplies((await import("node:http")).ServerResponse);
 } else {
-  wrapStatements((await import("better-sqlite3")).default);
+  wrapStatements((await import("../../src/store/sqlite/driver.ts")).Database);
 }
 
 function shared(): Int32Array {

@@ -49,16 +49,11 @@ const TOLD = ["content-type", "etag", "location", "retry-after"];
 const HEADER_BYTES = 16 * 1024;
 
 /**
- * Sends the request and reads the answer, then closes the connection: it is used once. Rejects where there is no answer;
- * once its head is there it is one, however its body goes on.
+ * Sends the request and reads the answer. Rejects where there is none; once its head is there it is one, however its body
+ * goes on. The connection is good for nothing afterwards: whoever opened it closes it.
  */
 export async function exchange(socket: Socket, asked: Exchange, signal: AbortSignal): Promise<Answer> {
-  try {
-    const message = await answerOf(socket, asked, signal);
-    return await readAnswer(message, asked, signal);
-  } finally {
-    socket.destroy();
-  }
+  return readAnswer(await answerOf(socket, asked, signal), asked, signal);
 }
 
 function answerOf(socket: Socket, asked: Exchange, signal: AbortSignal): Promise<IncomingMessage> {

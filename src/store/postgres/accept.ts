@@ -149,7 +149,7 @@ async function look({ run }: Transaction, writes: readonly SubmitWrite[], polici
     SELECT operation, priority, sum(n)::bigint AS n FROM tally WHERE stand = ${STAND.line} AND operation = ANY (${ofOperations})
       AND level = 0 GROUP BY 1, 2;
     ${operations(names)};
-    SELECT operation, sum(n)::bigint AS n FROM tally WHERE stand = ${COUNTED.queued} GROUP BY 1;
+    ${QUEUED};
     SELECT nextval('job_row') AS row FROM generate_series(1, ${writes.length});
     SELECT s.key AS same_key, s.reach AS same_reach, r.*, j.* FROM sameness s JOIN request r ON r.row = s.row JOIN job j ON j.row = s.row
       WHERE s.key = ANY (${list(keys, "uuid")});
@@ -157,6 +157,8 @@ async function look({ run }: Transaction, writes: readonly SubmitWrite[], polici
   const found = [...(same?.rows ?? []), ...(taken?.rows ?? [])] as readonly Seen[];
   await policies.read(found.map(({ policy }) => policy));
   await policies.learn(writes.map(({ submission }) => submission.policy));
+  const locks = backlogLocks(writes, (queued?.rows ?? []) as readonly Queued[]);
+  const [, recounted = queued] = locks === null ? [] : await run(`${locks}; ${QUEUED}`);
   return new Known({
     ...{
       locked: locked?.rows,
@@ -165,9 +167,36 @@ async function look({ run }: Transaction, writes: readonly SubmitWrite[], polici
       lengths: lengths?.rows,
       about: about?.rows,
     },
-    ...{ queued: queued?.rows, rows: rows?.rows, same: same?.rows, taken: taken?.rows },
+    ...{ queued: recounted?.rows, rows: rows?.rows, same: same?.rows, taken: taken?.rows },
     policies,
   });
+}
+
+const QUEUED = `SELECT operation, sum(n)::bigint AS n FROM tally WHERE stand = ${COUNTED.queued} GROUP BY 1`;
+
+interface Queued {
+  readonly operation: string;
+  readonly n: number;
+}
+
+/** More than all servers together accept at one instant: 16 full batches. */
+const NEAR = 32_768;
+
+// A backlog is of all owners, so what others are about to commit counts too. Where it is far from full that changes nothing; where it is
+// near, servers count and accept one after the other. Gives the statement that waits for that.
+function backlogLocks(writes: readonly SubmitWrite[], queued: readonly Queued[]): string | null {
+  const waiting = queued.reduce((sum, { n }) => sum + n, 0);
+  const byOperation = new Map(queued.map(({ operation, n }) => [operation, n]));
+  const names = new Set<string>();
+  for (const { submission, limits } of writes) {
+    const operation = encodeName(submission.operation);
+    if ((byOperation.get(operation) ?? 0) + NEAR >= limits.operationBacklog)
+      names.add(`operation ${operation}`);
+    if (waiting + NEAR >= limits.backlog) names.add("all");
+  }
+  if (names.size === 0) return null;
+  return `SELECT pg_advisory_xact_lock(lock) FROM (SELECT DISTINCT hashtextextended('coatcheck backlog ' || current_schema() || name, 0) AS lock
+    FROM unnest(${list([...names], "text")}) AS n(name) ORDER BY 1) l`;
 }
 
 interface Found {

@@ -226,21 +226,24 @@ export class Changes {
     const gone = all.filter((update) => update.before.goneAt === null && update.after.goneAt !== null);
     const update = `UPDATE job SET status = v.status, stand = v.stand, suspect = v.suspect, attempt = v.attempt,
         revision = v.revision, due_at = v.due_at, lease_until = v.lease_until, look_at = v.look_at, is_gone = v.is_gone, state = v.state
-      FROM ${table([
-        ["row", "bigint", after.map(({ row }) => row)],
-        ["old_revision", "int", all.map(({ before }) => before.revision)],
-        ["old_attempt", "int", all.map(({ before }) => before.attempt)],
-        ["status", "smallint", after.map(statusOf)],
-        ["stand", "smallint", all.map(({ stand }) => stand)],
-        ["suspect", "boolean", after.map(isSuspect)],
-        ["attempt", "int", after.map(({ attempt }) => attempt)],
-        ["revision", "int", after.map(({ revision }) => revision)],
-        ["due_at", "bigint", after.map(({ dueAt }) => dueAt)],
-        ["lease_until", "bigint", after.map(({ leaseUntil }) => leaseUntil)],
-        ["look_at", "bigint", after.map(lookAt)],
-        ["is_gone", "boolean", after.map(({ goneAt }) => goneAt !== null)],
-        ["state", "text", after.map(encodeState)],
-      ])} WHERE job.row = v.row AND job.revision = v.old_revision AND job.attempt = v.old_attempt;`;
+      FROM ${table(
+        [
+          ["row", "bigint", after.map(({ row }) => row)],
+          ["old_revision", "int", all.map(({ before }) => before.revision)],
+          ["old_attempt", "int", all.map(({ before }) => before.attempt)],
+          ["status", "smallint", after.map(statusOf)],
+          ["stand", "smallint", all.map(({ stand }) => stand)],
+          ["suspect", "boolean", after.map(isSuspect)],
+          ["attempt", "int", after.map(({ attempt }) => attempt)],
+          ["revision", "int", after.map(({ revision }) => revision)],
+          ["due_at", "bigint", after.map(({ dueAt }) => dueAt)],
+          ["lease_until", "bigint", after.map(({ leaseUntil }) => leaseUntil)],
+          ["look_at", "bigint", after.map(lookAt)],
+          ["is_gone", "boolean", after.map(({ goneAt }) => goneAt !== null)],
+          ["state", "text", after.map(encodeState)],
+        ],
+        3,
+      )} WHERE job.row = v.row AND job.revision = v.old_revision AND job.attempt = v.old_attempt;`;
     if (gone.length === 0) return update;
     return `${update}
       UPDATE request SET given = v.given FROM ${table([

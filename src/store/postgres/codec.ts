@@ -3,7 +3,7 @@
 
 import type { Event } from "../../core/event.ts";
 import type { StoredFile } from "../../core/handler.ts";
-import { isSettled, type Job, type Policy, type Result, STATUSES } from "../../core/job.ts";
+import { isSettled, type Job, type Policy, type Result, STATUSES, type Status } from "../../core/job.ts";
 import { isDue } from "../../core/machine.ts";
 import type { ProblemDocument } from "../../core/problem.ts";
 import type { StoredJob } from "../store.ts";
@@ -108,7 +108,7 @@ export function decodeJob(c: Columns, policy: Policy): Job {
     input: given.input ?? "null",
     upload: given.upload ?? null,
     trace: given.trace ?? null,
-    status: STATUSES[c.status] ?? "queued",
+    status: nameOf(c.status),
     revision: c.revision,
     attempt: c.attempt,
     failures: state.failures ?? 0,
@@ -147,6 +147,10 @@ export function decodeStored(c: Columns, policy: Policy): StoredJob {
 }
 
 const NO_FILES: readonly StoredFile[] = [];
+
+function nameOf(status: number): Status {
+  return STATUSES[status] ?? "queued";
+}
 
 export function statusOf(job: Job): number {
   return STATUSES.indexOf(job.status);
@@ -210,6 +214,6 @@ export function decodeEvents(last: number, entries: string): Event[] {
       owner: names[owner] ?? "",
       operation: names[operation] ?? "",
     },
-    ...{ status: STATUSES[status] ?? "queued", attempt, revision },
+    ...{ status: nameOf(status), attempt, revision },
   }));
 }

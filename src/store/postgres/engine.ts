@@ -39,8 +39,8 @@ export interface PostgresEngineOptions {
   readonly pooler?: boolean;
 }
 
-/** Statements: one transaction of submits, one of work, and questions. */
-const CONNECTIONS = 6;
+/** Statements: a transaction of submits, one of claims, one of settles, and questions. */
+const CONNECTIONS = 8;
 
 /** However quiet it is, the feed is looked at this often, and this often where nothing can be listened to. */
 const QUIET_MS = 1000;
@@ -272,11 +272,22 @@ class PostgresEngine implements Engine {
 
   async #work(writes: readonly WorkWrite[]): Promise<Transacted> {
     for (const write of writes) if (write.do === "claim") await this.#saw(Object.keys(write.slots));
-    const done = await transact(this.#connection, this.#place, (transaction) =>
-      work(transaction, writes, this.#held, this.#policies, this.moment()),
-    );
+    const run = (some: readonly WorkWrite[]) =>
+      transact(this.#connection, this.#place, (transaction) =>
+        work(transaction, some, this.#held, this.#policies, this.moment()),
+      );
+    const { written, events: first } = await run(writes);
+    const events = [...first];
+    // A claim that met only jobs which can't begin goes on with those behind them.
+    for (let round = 0; round < MOST_ROUNDS; round++) {
+      const open = [...writes.keys()].filter((at) => isPassedOver(written[at], this.moment().now));
+      if (open.length === 0) break;
+      const more = await run(open.map((at) => writes[at] as WorkWrite));
+      for (const [index, at] of open.entries()) written[at] = more.written[index] as Written;
+      events.push(...more.events);
+    }
     if (writes.some((write) => write.do === "sweep")) await this.#tidy();
-    return done;
+    return { written, events };
   }
 
   async #keep(write: EngineWrite): Promise<Written> {
@@ -372,6 +383,11 @@ function charsOf(write: EngineWrite): number {
     default:
       return 0;
   }
+}
+
+function isPassedOver(written: Written | undefined, now: number): boolean {
+  if (written === undefined || !("did" in written) || written.did !== "claim") return false;
+  return written.jobs.length === 0 && !written.drain && written.nextAt !== null && written.nextAt <= now;
 }
 
 function kindOf(write: EngineWrite): "submit" | "work" | "fact" {

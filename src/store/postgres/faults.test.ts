@@ -8,12 +8,8 @@ import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { freePort, startTied } from "../../../test/process.ts";
 import { openProxy, type ProxyOptions, type TcpProxy } from "../../../test/proxy.ts";
-import {
-  type ProvidedServer,
-  provideBinary,
-  provideMortalPostgres,
-  providePostgres,
-} from "../../../test/servers.ts";
+import { provideMortalPostgres } from "../../../test/mortal-postgres.ts";
+import { type ProvidedServer, provideBinary, providePostgres } from "../../../test/servers.ts";
 import { Desk } from "../../testing/store/desk.ts";
 import { createClock } from "../clock.ts";
 import { type Store, StoreUnavailable, StoreUnusable } from "../store.ts";

@@ -6,6 +6,15 @@ import { randomBytes } from "node:crypto";
 // What no value holds ends none: unguessable, and looked for all the same.
 const TAG = `$c${randomBytes(12).toString("hex")}$`;
 
+const BETWEEN = "\x01";
+
+// Whether a value holds what stands between two.
+function isHard(joined: string, count: number): boolean {
+  let found = 0;
+  for (let at = joined.indexOf(BETWEEN); at !== -1; at = joined.indexOf(BETWEEN, at + 1)) found++;
+  return found !== count - 1;
+}
+
 /** A text as a literal. It must be free of NUL, which no text in PostgreSQL may have. */
 export function quote(text: string): string {
   if (text.includes(TAG) || text.includes("\0")) throw new Error("A text can't be written into a statement.");
@@ -23,22 +32,31 @@ type Value = string | number | boolean | null;
 export function list(values: readonly Value[], type: Type): string {
   if (type !== "text")
     return `'{${values.map((value) => (value === null ? "NULL" : String(value))).join(",")}}'::${type}[]`;
+  const [one] = values;
+  // No JSON holds a control character as it is, so one of them can stand between: nothing has to be escaped.
+  const joined = values.join(BETWEEN);
+  const isPlain = !values.includes(null) && !isHard(joined, values.length);
+  // Of a single empty text it would make an empty array.
+  if (isPlain && one !== undefined && joined !== "") return `string_to_array(${quote(joined)}, E'\\x01')`;
   const texts = values.map((value) =>
     value === null ? "NULL" : `"${String(value).replace(/["\\]/g, "\\$&")}"`,
   );
   return `${quote(`{${texts.join(",")}}`)}::text[]`;
 }
 
-/** Rows as a table of the name `v`. A column that is the same in all rows is written once. */
+/**
+ * Rows as a table of the name `v`. A column that is the same in all rows is written once, but not the first `joined` ones: a constant
+ * would have the planner think that it picks a few rows of what they are joined with.
+ */
 export function table(
   columns: readonly (readonly [name: string, type: Type, values: readonly Value[]])[],
+  joined = 1,
 ): string {
   const lists: string[] = [];
   const names: string[] = [];
   const selected = columns.map(([name, type, values], at) => {
-    // The first column says how many rows there are.
     const [one] = values;
-    if (at > 0 && one !== undefined && values.every((value) => value === one))
+    if (at >= joined && one !== undefined && values.every((value) => value === one))
       return `${literal(one, type)} AS ${name}`;
     lists.push(list(values, type));
     names.push(name);

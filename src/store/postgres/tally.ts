@@ -11,7 +11,8 @@ export const BLOCKS = [1024, 32] as const;
 export const COUNTED = { processing: 5, jobs: 6, queued: 7 } as const;
 
 export class Tally {
-  readonly #counts = new Map<string, number>();
+  /** By operation, then by the rest. */
+  readonly #counts = new Map<string, Map<string, number>>();
 
   /** `by` more stand there; in a line, at this turn. */
   add(operation: string, stand: number, priority: number, turn: number, by: number): void {
@@ -29,22 +30,29 @@ export class Tally {
 
   /** The statement that writes it; empty where nothing changed. */
   statement(): string {
-    const rows = [...this.#counts].filter(([, n]) => n !== 0);
+    const rows: { readonly operation: string; readonly at: readonly number[]; readonly n: number }[] = [];
+    for (const [operation, counts] of this.#counts)
+      for (const [at, n] of counts) if (n !== 0) rows.push({ operation, at: at.split(" ").map(Number), n });
     if (rows.length === 0) return "";
-    const parts = rows.map(([at]) => JSON.parse(at) as [string, number, number, number, number]);
+    const column = (index: number) => rows.map(({ at }) => at[index] as number);
     return `INSERT INTO tally (operation, stand, priority, level, block, n) SELECT * FROM ${table([
-      ["operation", "text", parts.map(([operation]) => encodeName(operation))],
-      ["stand", "smallint", parts.map(([, stand]) => stand)],
-      ["priority", "int", parts.map(([, , priority]) => priority)],
-      ["level", "smallint", parts.map(([, , , level]) => level)],
-      ["block", "bigint", parts.map(([, , , , block]) => block)],
-      ["n", "bigint", rows.map(([, n]) => n)],
+      ["operation", "text", rows.map(({ operation }) => encodeName(operation))],
+      ["stand", "smallint", column(0)],
+      ["priority", "int", column(1)],
+      ["level", "smallint", column(2)],
+      ["block", "bigint", column(3)],
+      ["n", "bigint", rows.map(({ n }) => n)],
     ])};`;
   }
 
   #add(operation: string, stand: number, priority: number, level: number, block: number, by: number): void {
-    const at = JSON.stringify([operation, stand, priority, level, block]);
-    this.#counts.set(at, (this.#counts.get(at) ?? 0) + by);
+    let counts = this.#counts.get(operation);
+    if (counts === undefined) {
+      counts = new Map();
+      this.#counts.set(operation, counts);
+    }
+    const at = `${stand} ${priority} ${level} ${block}`;
+    counts.set(at, (counts.get(at) ?? 0) + by);
   }
 }
 

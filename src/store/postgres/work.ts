@@ -94,7 +94,7 @@ async function read(
     parts.push(text);
     answers.push(answer);
   };
-  const batch = new Batch(held, policies);
+  const batch = new Batch(held, policies, addresses.length > 0);
   const columns: Columns[] = [];
   const keep = (rows: readonly unknown[]) => columns.push(...(rows as readonly Columns[]));
 
@@ -181,6 +181,7 @@ class Batch {
   readonly #policies: Policies;
   readonly #rows = new Map<number, Row>();
   readonly #columns = new Map<number, Columns>();
+  readonly #isCancelling: boolean;
   readonly #byAddress = new Map<Digest, number>();
   readonly #suspects = new Map<string, number[]>();
   readonly #lines = new Map<string, number[]>();
@@ -193,7 +194,8 @@ class Batch {
   readonly #claimed: { readonly row: number; readonly attempt: number; readonly isKept: boolean }[] = [];
   nextAt: number | null = null;
 
-  constructor(held: Held, policies: Policies) {
+  constructor(held: Held, policies: Policies, isCancelling: boolean) {
+    this.#isCancelling = isCancelling;
     this.#held = held;
     this.#policies = policies;
   }
@@ -238,7 +240,7 @@ class Batch {
     await this.#policies.read(columns.map(({ policy }) => policy));
     for (const one of columns) {
       this.#columns.set(one.row, one);
-      this.#byAddress.set(decodeDigest(one.address), one.row);
+      if (this.#isCancelling) this.#byAddress.set(decodeDigest(one.address), one.row);
       if (this.#rows.has(one.row)) continue;
       const stand = this.#moved.get(one.row) ?? one.stand;
       this.#rows.set(one.row, { job: decodeJob(one, this.#policies.policy(one.policy)), stand });
@@ -283,11 +285,11 @@ class Batch {
 
   claim(changes: Changes, write: ClaimWrite, moment: Moment): Written {
     const jobs: Job[] = [];
-    let parked = 0;
+    let passed = 0;
     const answer = (drain: boolean): Written => ({
       ...{ did: "claim", jobs, drain },
-      // What was parked stood before others that were not looked at.
-      nextAt: parked > 0 && jobs.length === 0 ? moment.now : this.nextAt,
+      // Whoever was passed over stood before others that were not looked at.
+      nextAt: passed > 0 && jobs.length === 0 ? moment.now : this.nextAt,
     });
     const last = (write.suspects ?? 0) > 0 ? null : this.#takeSuspect(changes, write, jobs, moment);
     if (last !== null) return answer(true);
@@ -299,7 +301,7 @@ class Batch {
       while (jobs.length < most) {
         const next = line.shift();
         if (next === undefined) break;
-        if (this.#take(changes, next, write, jobs, moment) === "parked") parked++;
+        if (this.#take(changes, next, write, jobs, moment) !== "taken") passed++;
       }
     }
     return answer(false);

@@ -14,8 +14,9 @@ import {
   statSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import Database from "better-sqlite3";
+import type Database from "better-sqlite3";
 import { StoreUnavailable, StoreUnusable } from "../store.ts";
+import { Database as Driver } from "./driver.ts";
 import { checkWal } from "./wal.ts";
 
 /** Marks a file as ours (`PRAGMA application_id`): "Coat". */
@@ -183,7 +184,7 @@ export function openDatabase(file: string, options: DatabaseOptions = {}): Datab
     }
     checkHeader(file);
     checkWal(file);
-    db = new Database(file, { timeout: BUSY_MS });
+    db = new Driver(file, { timeout: BUSY_MS });
     checkOwn(db, file);
     setUp(db, file);
     migrate(db, file);
@@ -202,13 +203,13 @@ export function openDatabase(file: string, options: DatabaseOptions = {}): Datab
 
 /** Opens the file, which is there, for reading and checkpoints. */
 export function openBeside(file: string): Database.Database {
-  const db = new Database(file, { timeout: BUSY_MS, fileMustExist: true });
+  const db = new Driver(file, { timeout: BUSY_MS, fileMustExist: true });
   setUp(db, file);
   return db;
 }
 
 function checkVersion(): void {
-  const memory = new Database(":memory:");
+  const memory = new Driver(":memory:");
   const version = memory.prepare("SELECT sqlite_version()").pluck().get() as string;
   memory.close();
   const parts = version.split(".").map(Number);
@@ -231,7 +232,7 @@ function createFile(file: string): void {
     `.${basename(file)}.${process.pid}-${Math.random().toString(36).slice(2)}`,
   );
   try {
-    const db = new Database(draft);
+    const db = new Driver(draft);
     db.pragma(`application_id = ${APPLICATION_ID}`);
     for (const migration of MIGRATIONS) db.exec(migration);
     db.prepare("INSERT INTO facts (name, value) VALUES ('secret', ?)").run(randomBytes(32).toString("hex"));

@@ -11,13 +11,14 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import Database from "better-sqlite3";
+import type BetterSqlite3 from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { isSettled, type Job } from "../../core/job.ts";
 import { COMPLETED, Desk, FAILED, RELEASED } from "../../testing/store/desk.ts";
 import { createClock } from "../clock.ts";
 import { type Store, StoreUnavailable, StoreUnusable } from "../store.ts";
 import { openBeside, openDatabase } from "./database.ts";
+import { Database } from "./driver.ts";
 import { openSqlite, type SqliteOptions } from "./sqlite.ts";
 
 const undone: (() => unknown)[] = [];
@@ -72,7 +73,7 @@ describe("what makes a connection safe", () => {
     // What better-sqlite3 would do by itself, and why it is read back.
     const naive = new Database(file);
     const pragmas = ["journal_mode", "synchronous", "wal_autocheckpoint"] as const;
-    const read = (db: Database.Database) => pragmas.map((pragma) => db.pragma(pragma, { simple: true }));
+    const read = (db: BetterSqlite3.Database) => pragmas.map((pragma) => db.pragma(pragma, { simple: true }));
     expect(read(writing)).toEqual(["wal", 2, 0]);
     expect(read(beside)).toEqual(["wal", 2, 0]);
     expect(naive.pragma("synchronous", { simple: true })).toBe(1);
@@ -401,7 +402,7 @@ describe("many processes", () => {
     const folder = folderOf();
     // Makes stores from nothing and from the version before the first, one after the other, as fast as it can.
     const code = `
-      import Database from ${JSON.stringify(import.meta.resolve("better-sqlite3"))};
+      import { Database } from ${JSON.stringify(new URL("./driver.ts", import.meta.url).href)};
       import { renameSync, writeSync } from "node:fs";
       import { openDatabase } from ${urlOf("./database.ts")};
       const [, , folder, name] = process.argv;

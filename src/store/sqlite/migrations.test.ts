@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import Database from "better-sqlite3";
 import { afterEach, expect, test } from "vitest";
 import type { Policy } from "../../core/job.ts";
 import type { Store } from "../store.ts";
 import { MIGRATIONS } from "./database.ts";
+import { Database } from "./driver.ts";
 import { openSqlite } from "./sqlite.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "coatcheck-migrations-"));

@@ -2,11 +2,11 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import Database from "better-sqlite3";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { defineOperation } from "../../core/operation.ts";
 import type { Store, SubmitWrite } from "../store.ts";
 import { StoreUnavailable } from "../store.ts";
+import { Database } from "./driver.ts";
 import { openSqlite } from "./sqlite.ts";
 
 const { policy } = defineOperation({ name: "empty" });

@@ -1,0 +1,9 @@
+// The SQLite driver that this Node can load. better-sqlite3 13 stands on Node-API 10, which Node 20 does not have: loaded there, it
+// would crash the process. Version 12 stands on V8 itself, and aborts on newer versions of Node 24 as soon as a statement is
+// collected. So both are installed, and one is loaded.
+
+import type BetterSqlite3 from "better-sqlite3";
+
+const name = Number(process.versions.napi) >= 10 ? "better-sqlite3" : "better-sqlite3-node20";
+
+export const { default: Database } = (await import(name)) as { readonly default: typeof BetterSqlite3 };
