@@ -3,8 +3,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Redis } from "ioredis";
-import { freePort, startTied, type TiedProcess } from "../process.ts";
 import { provideMortalPostgres } from "../mortal-postgres.ts";
+import { freePort, startTied, type TiedProcess } from "../process.ts";
 import { provideBinary } from "../servers.ts";
 import { CREATE_POINTS, type Point } from "./plan.ts";
 import { openTap, type Tap, type Wire } from "./tap.ts";

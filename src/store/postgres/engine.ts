@@ -15,6 +15,7 @@ import type { Answer, Durability, Query, SubmitWrite, Written } from "../store.t
 import { StoreUnavailable, StoreUnusable } from "../store.ts";
 import { accept } from "./accept.ts";
 import { answerAll } from "./answer.ts";
+import { isPassedOver, kindOf } from "./batch.ts";
 import { unpark } from "./changes.ts";
 import { STAND } from "./codec.ts";
 import { Connection, first, type Result } from "./connection.ts";
@@ -382,25 +383,5 @@ function charsOf(write: EngineWrite): number {
     }
     default:
       return 0;
-  }
-}
-
-function isPassedOver(written: Written | undefined, now: number): boolean {
-  if (written === undefined || !("did" in written) || written.did !== "claim") return false;
-  return written.jobs.length === 0 && !written.drain && written.nextAt !== null && written.nextAt <= now;
-}
-
-function kindOf(write: EngineWrite): "submit" | "work" | "fact" {
-  switch (write.do) {
-    case "submit":
-      return "submit";
-    case "claim":
-    case "heartbeat":
-    case "settle":
-    case "cancel":
-    case "sweep":
-      return "work";
-    default:
-      return "fact";
   }
 }

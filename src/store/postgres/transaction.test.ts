@@ -3,8 +3,8 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
-import { openProxy } from "../../../test/proxy.ts";
 import { type MortalPostgres, provideMortalPostgres } from "../../../test/mortal-postgres.ts";
+import { openProxy } from "../../../test/proxy.ts";
 import { Desk } from "../../testing/store/desk.ts";
 import { createClock } from "../clock.ts";
 import { type Store, StoreUnavailable } from "../store.ts";
