@@ -119,7 +119,7 @@ async function recount(schema: string): Promise<unknown[]> {
       SELECT 'tally' AS what, operation || ' ' || stand || ' ' || priority || ' ' || level || ' ' || block AS which, sum(n)::int AS n
         FROM ${schema}.tally GROUP BY 2
       UNION ALL SELECT 'active', owner, active::int FROM ${schema}.owner UNION ALL SELECT 'running', owner, running::int FROM ${schema}.owner),
-    line AS (SELECT * FROM ${schema}.job, (VALUES (0, 1024), (1, 32)) AS b(level, size) WHERE stand = 2),
+    line AS (SELECT * FROM ${schema}.job, (VALUES (0, 1024), (1, 32), (2, 4)) AS b(level, size) WHERE stand = 2),
     counted AS (
       SELECT 'tally' AS what, operation || ' 2 ' || priority || ' ' || level || ' ' || floor(turn / size) AS which, count(*)::int AS n FROM line GROUP BY 2
       UNION ALL SELECT 'tally', operation || ' ' || stand || ' 0 0 0', count(*)::int FROM ${schema}.job WHERE stand IN (1, 3, 4) GROUP BY 2

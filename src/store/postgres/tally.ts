@@ -4,8 +4,11 @@
 import { STAND } from "./codec.ts";
 import { encodeName, table } from "./sql.ts";
 
-/** Turns in a block, by level: 1,000 waiting jobs of one owner are a sum of about thirty numbers. */
-export const BLOCKS = [1024, 32] as const;
+/**
+ * Turns in a block, by level. A million jobs of one owner are a thousand blocks of the first level, and a place among them a sum of about
+ * a thousand numbers; the last level is as fine as keeps a short count short where a thousand owners take turns.
+ */
+export const BLOCKS = [1024, 32, 4] as const;
 
 /** Beside where jobs stand: how many are processing or queued, and how many rows there are at all (of the operation ""). */
 export const COUNTED = { processing: 5, jobs: 6, queued: 7 } as const;
@@ -70,16 +73,22 @@ export function tallyMoved(moved: string): string {
 
 /** How many stand before a turn in a line, as SQL; the arguments are SQL too. `row` breaks ties. */
 export function placeBefore(operation: string, priority: string, turn: string, row: string): string {
-  const [coarse, fine] = BLOCKS;
   const sum = (where: string) =>
     `coalesce((SELECT sum(n) FROM tally t WHERE t.operation = ${operation} AND ${where}), 0)`;
-  const own = `t.stand = ${STAND.line} AND t.priority = ${priority}`;
+  const begin = (size: number) => `floor(${turn} / ${size})::bigint`;
+  const blocks = BLOCKS.map((size, level) => {
+    const before = BLOCKS[level - 1];
+    const from = before === undefined ? "" : `AND t.block >= ${begin(before)} * ${before / size}`;
+    return sum(
+      `t.stand = ${STAND.line} AND t.priority = ${priority} AND t.level = ${level} ${from} AND t.block < ${begin(size)}`,
+    );
+  });
+  const finest = BLOCKS[BLOCKS.length - 1];
   return `(${sum(`t.stand = ${STAND.suspects} AND t.level = 0`)}
     + ${sum(`t.stand = ${STAND.line} AND t.level = 0 AND t.priority > ${priority}`)}
-    + ${sum(`${own} AND t.level = 0 AND t.block < floor(${turn} / ${coarse})::bigint`)}
-    + ${sum(`${own} AND t.level = 1 AND t.block >= floor(${turn} / ${coarse})::bigint * ${coarse / fine} AND t.block < floor(${turn} / ${fine})::bigint`)}
+    + ${blocks.join(" + ")}
     + (SELECT count(*) FROM job l WHERE l.operation = ${operation} AND l.stand = ${STAND.line} AND l.priority = ${priority}
-        AND l.turn >= floor(${turn} / ${fine}) * ${fine} AND (l.turn, l.row) < (${turn}, ${row})))::bigint`;
+        AND l.turn >= ${begin(finest)} * ${finest} AND (l.turn, l.row) < (${turn}, ${row})))::bigint`;
 }
 
 /** How many differences are summed up at once. */

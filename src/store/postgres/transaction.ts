@@ -69,6 +69,10 @@ function beginning(searchPath: string, isReading = false): readonly string[] {
     `BEGIN ISOLATION LEVEL READ COMMITTED${isReading ? " READ ONLY" : ""}`,
     `SET LOCAL search_path TO ${searchPath}`,
     "SET LOCAL jit = off",
+    // A table that was never analysed looks as if an operation had few jobs, which could be gathered and sorted. It may have a million, and
+    // the index has them in order.
+    "SET LOCAL enable_sort = off",
+    "SET LOCAL enable_bitmapscan = off",
     `SET LOCAL lock_timeout = ${LOCK_MS}`,
     `SET LOCAL idle_in_transaction_session_timeout = ${BETWEEN_MS}`,
   ];

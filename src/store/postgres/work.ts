@@ -111,9 +111,7 @@ async function read(
     const unknown = [...named].filter((row) => !held.has(row));
     if (unknown.length > 0 || addresses.length > 0)
       ask(
-        `SELECT ${SIGHT} FROM request r JOIN job j USING (row) WHERE row = ANY (${list(unknown, "bigint")})${
-          addresses.length === 0 ? "" : ` OR address = ANY (${list(addresses, "uuid")})`
-        }`,
+        `SELECT ${SIGHT} FROM request r JOIN job j USING (row) WHERE row = ANY (${list(unknown, "bigint")}${byAddress})`,
         keep,
       );
   }

@@ -6,4 +6,6 @@ import type BetterSqlite3 from "better-sqlite3";
 
 const name = Number(process.versions.napi) >= 10 ? "better-sqlite3" : "better-sqlite3-node20";
 
-export const { default: Database } = (await import(name)) as { readonly default: typeof BetterSqlite3 };
+const driver = (await import(name)) as { readonly default: typeof BetterSqlite3 };
+
+export const Database: typeof BetterSqlite3 = driver.default;

@@ -239,9 +239,16 @@ class Play {
     // Where the clock was set, a day may be lost.
     for (const passMs of [wasSet ? 5 * DAY_MS : 4 * DAY_MS, 31 * DAY_MS, ...(wasSet ? [2 * DAY_MS] : [])]) {
       await this.#pass(passMs);
-      await this.#issue([sweep], first);
-      for (const { row, gone } of this.#known.jobs.values())
-        hold(gone !== null, `Row ${row} was settled for ${passMs / DAY_MS} days, and has not expired.`);
+      // What another instance holds just then, as who renews its lease, is the next sweep's.
+      for (let swept = 1; ; swept++) {
+        await this.#issue([sweep], first);
+        const late = [...this.#known.jobs.values()].find(({ gone }) => gone === null);
+        if (late === undefined) break;
+        hold(
+          swept < MOST_ROUNDS,
+          () => `Row ${late.row} was settled for ${passMs / DAY_MS} days, and has not expired.`,
+        );
+      }
     }
     const [left] = this.#known.jobs.keys();
     hold(left === undefined, `Row ${left} was gone for more than 30 days, and is still there.`);
