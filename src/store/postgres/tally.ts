@@ -83,7 +83,7 @@ export function placeBefore(operation: string, priority: string, turn: string, r
       `t.stand = ${STAND.line} AND t.priority = ${priority} AND t.level = ${level} ${from} AND t.block < ${begin(size)}`,
     );
   });
-  const finest = BLOCKS[BLOCKS.length - 1];
+  const finest = Math.min(...BLOCKS);
   return `(${sum(`t.stand = ${STAND.suspects} AND t.level = 0`)}
     + ${sum(`t.stand = ${STAND.line} AND t.level = 0 AND t.priority > ${priority}`)}
     + ${blocks.join(" + ")}
