@@ -78,6 +78,7 @@ const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as
   readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
   readonly bin: Readonly<Record<string, string>>;
   readonly dependencies: Readonly<Record<string, string>>;
+  readonly optionalDependencies: Readonly<Record<string, string>>;
 };
 
 let folder: string;
@@ -183,7 +184,8 @@ async function unpack(archive: string): Promise<string> {
   await run("tar", ["-xzf", archive, "-C", folder]);
   const unpacked = join(folder, "package");
   // Only what it names itself: what it takes from elsewhere by accident is not found.
-  for (const name of Object.keys(manifest.dependencies)) await link(name, unpacked);
+  const { dependencies, optionalDependencies } = manifest;
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) await link(name, unpacked);
   return unpacked;
 }
 
