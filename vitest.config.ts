@@ -1,9 +1,27 @@
-// How the tests run: TypeScript as it is, in processes, two at once.
+// How the tests run: TypeScript as it is, in processes, three at once (they wait as much as they work), the longest first.
 
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** Files that take a minute or more: begun last, they would run on when all else is done. */
+const LONG = [
+  /\/crash-\w+\.test\.ts$/,
+  /\/model\.test\.ts$/,
+  /\/(?:rolling|work|faults|mounting)\.test\.ts$/,
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification) => {
+      const at = LONG.findIndex((long) => long.test(moduleId));
+      return at === -1 ? LONG.length : at;
+    };
+    return [...(await super.sort(files))].sort((one, other) => place(one) - place(other));
+  }
+}
 
 export default defineConfig({
   resolve: {
@@ -20,6 +38,7 @@ export default defineConfig({
     execArgv: ["--import", source("./scripts/typescript.js")],
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    maxWorkers: 2,
+    maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
   },
 });

@@ -138,7 +138,15 @@ function lineOf({ operation, policy, owner }: Job): string {
 async function look({ run }: Transaction, writes: readonly SubmitWrite[], policies: Policies) {
   const owners = [...new Set(writes.map(({ submission }) => encodeName(submission.owner)))];
   const names = [...new Set(writes.map(({ submission }) => submission.operation))];
-  const keys = [...new Set(writes.flatMap(({ sameness }) => (sameness === null ? [] : [sameness.key])))];
+  const samenesses = [
+    ...new Map(
+      writes.flatMap(({ sameness: one }) => (one === null ? [] : [[`${one.reach} ${one.key}`, one]])),
+    ).values(),
+  ];
+  const keys = table([
+    ["key", "uuid", samenesses.map(({ key }) => key)],
+    ["reach", "smallint", samenesses.map(({ reach }) => reachOf(reach))],
+  ]);
   const ids = [...new Set(writes.flatMap((write) => (write.idFingerprint === null ? [] : [write.address])))];
   const ofOperations = list(names.map(encodeName), "text");
   const [, locked, turns, lines, lengths, about, queued, rows, same, taken] = await run(`
@@ -151,8 +159,8 @@ async function look({ run }: Transaction, writes: readonly SubmitWrite[], polici
     ${operations(names)};
     ${QUEUED};
     SELECT nextval('job_row') AS row FROM generate_series(1, ${writes.length});
-    SELECT s.key AS same_key, s.reach AS same_reach, r.*, j.* FROM sameness s JOIN request r ON r.row = s.row JOIN job j ON j.row = s.row
-      WHERE s.key = ANY (${list(keys, "uuid")});
+    SELECT s.key AS same_key, s.reach AS same_reach, r.*, j.* FROM ${keys}
+      CROSS JOIN LATERAL (SELECT * FROM sameness WHERE key = v.key AND reach = v.reach OFFSET 0) s JOIN request r ON r.row = s.row JOIN job j ON j.row = s.row;
     SELECT r.*, j.* FROM request r JOIN job j USING (row) WHERE r.address = ANY (${list(ids, "uuid")})`);
   const found = [...(same?.rows ?? []), ...(taken?.rows ?? [])] as readonly Seen[];
   await policies.read(found.map(({ policy }) => policy));

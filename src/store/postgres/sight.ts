@@ -11,13 +11,16 @@ import { COUNTED, placeBefore } from "./tally.ts";
 /** Nobody has asked for work of an operation for this long: it has no worker. */
 const WORKER_SILENT_MS = 60_000;
 
-/** `request r` and `job j` of rows that `where` names, each with its place and what is known of its operation. */
+/**
+ * `request r` and `job j` of rows that `where` names, each with its place and what is known of its operation. Requests are what is looked
+ * for, and their jobs looked up: the other way round it might take all jobs of a status to find a few of an owner.
+ */
 export function sights(where: string, order = ""): string {
   return `SELECT ${SIGHT}, o.*,
       CASE WHEN j.stand = ${STAND.line} THEN 1 + ${placeBefore("j.operation", "j.priority", "j.turn", "j.row")}
         WHEN j.stand = ${STAND.suspects} THEN 1 + (SELECT count(*) FROM job l WHERE l.operation = j.operation
           AND l.stand = ${STAND.suspects} AND (l.turn, l.row) < (j.turn, j.row)) END AS place
-    FROM request r JOIN job j USING (row) LEFT JOIN LATERAL (${aboutOperation("j.operation")}) o ON j.status = 0
+    FROM request r CROSS JOIN LATERAL (SELECT * FROM job WHERE job.row = r.row OFFSET 0) j LEFT JOIN LATERAL (${aboutOperation("j.operation")}) o ON j.status = 0
     WHERE ${where} ${order}`;
 }
 

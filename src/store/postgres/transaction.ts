@@ -69,10 +69,9 @@ function beginning(searchPath: string, isReading = false): readonly string[] {
     `BEGIN ISOLATION LEVEL READ COMMITTED${isReading ? " READ ONLY" : ""}`,
     `SET LOCAL search_path TO ${searchPath}`,
     "SET LOCAL jit = off",
-    // A table that was never analysed looks as if an operation had few jobs, which could be gathered and sorted. It may have a million, and
-    // the index has them in order.
-    "SET LOCAL enable_sort = off",
-    "SET LOCAL enable_bitmapscan = off",
+    // All that we ask names a few rows by an index, or begins at one end of it. A planner that knows nothing of a table yet, or knows what it
+    // was an hour ago, would read the whole of it to sort or to join what it takes for little; it may be millions.
+    ...["sort", "bitmapscan", "hashjoin", "mergejoin"].map((way) => `SET LOCAL enable_${way} = off`),
     `SET LOCAL lock_timeout = ${LOCK_MS}`,
     `SET LOCAL idle_in_transaction_session_timeout = ${BETWEEN_MS}`,
   ];

@@ -81,6 +81,17 @@ describe("a lane", () => {
     await idle;
   });
 
+  test("an error in an answer's place is that one's alone, and nothing is asked again", async () => {
+    const batches: (readonly number[])[] = [];
+    const lane = new Lane<number, number>(async (asked) => {
+      batches.push(asked);
+      return asked.map((n) => (n === 2 ? new Error("two") : n * 10));
+    });
+    const asked = await Promise.allSettled([lane.ask(1), lane.ask(2), lane.ask(3)]);
+    expect(asked).toMatchObject([{ value: 10 }, { reason: { message: "two" } }, { value: 30 }]);
+    expect(batches).toEqual([[1, 2, 3]]);
+  });
+
   test("refuses at once when too many wait", async () => {
     const { lane } = open();
     for (let n = 0; n < 65_536; n++) lane.ask(n).catch(() => {});

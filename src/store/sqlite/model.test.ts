@@ -60,4 +60,4 @@ const two: StoreFactory = async (options) => {
   };
 };
 
-storeModel("sqlite, two at once", two, { runs: 150 });
+storeModel("sqlite, two at once", two, { runs: 100 });
