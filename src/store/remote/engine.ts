@@ -27,7 +27,7 @@ export interface Engine {
   moment(): Moment;
   /**
    * Runs the batch in one transaction and resolves once it is durable. Batches of one process may overlap: at most
-   * one of submits (with pauses and what was learned), one of claims, and one of heartbeats, settles, cancels and sweeps.
+   * one of submits (with pauses and what was learned) and one of claims, heartbeats, settles, cancels and sweeps.
    *
    * An answer that was lost (the connection broke after COMMIT was sent) is found out by reading again; where that is not
    * possible it rejects.

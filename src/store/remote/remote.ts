@@ -58,8 +58,6 @@ class Remote implements Store {
   readonly #listeners = new Set<Listener>();
   readonly #accepts = new Lane<EngineWrite, Written>((batch) => this.#transact(batch));
   readonly #works = new Lane<EngineWrite, Written>((batch) => this.#transact(batch));
-  /** Apart, so that the next jobs are fetched while those before are settled. */
-  readonly #claims = new Lane<EngineWrite, Written>((batch) => this.#transact(batch));
   readonly #reads = new Lane<Query, Answer<Query>>((batch) => this.#engine.answer(batch), READS);
   readonly #looking: NodeJS.Timeout;
   #broken: Error | null = null;
@@ -77,7 +75,7 @@ class Remote implements Store {
     );
     const read = async (after: number, limit: number) =>
       (await this.#reads.ask({ get: "events", after, limit })) as readonly Event[];
-    const isWriting = () => this.#accepts.isBusy || this.#works.isBusy || this.#claims.isBusy;
+    const isWriting = () => this.#accepts.isBusy || this.#works.isBusy;
     this.#feed = new Feed({ read, isWriting }, seen, (events) => this.#tell(events));
     engine.listen((seq) => this.#feed.hear(seq));
     this.#looking = setInterval(() => this.#standing.look(), LOOK_EVERY_MS);
@@ -108,7 +106,7 @@ class Remote implements Store {
     clearInterval(this.#looking);
     this.#standing.close();
     // What was given before is still written.
-    await Promise.all([this.#accepts, this.#works, this.#claims, this.#reads].map((lane) => lane.idle()));
+    await Promise.all([this.#accepts, this.#works, this.#reads].map((lane) => lane.idle()));
     this.#feed.close();
     await this.#keeper.close();
     await this.#engine.close();
@@ -150,7 +148,7 @@ class Remote implements Store {
   }
 
   async #claim(claim: ClaimWrite): Promise<Extract<Written, { did: "claim" }>> {
-    const written = await this.#claims.ask(claim);
+    const written = await this.#works.ask(claim);
     if (!("did" in written) || written.did !== "claim") throw new Error("A claim was not answered as one.");
     // Before anyone is told: what is told may block this thread.
     if (claim.held) this.#keeper.hold(written.jobs);
