@@ -421,7 +421,7 @@ it("scratch directories of a dead worker are removed at the start, those of othe
   const mine = leftoverName();
   const [dead, old, foreign] = [
     mine.replace(/-\d+-/, "-999999999-"),
-    mine.slice(0, -1).concat("0"),
+    mine.slice(0, -1).concat(mine.endsWith("0") ? "1" : "0"),
     "my-own-folder",
   ];
   for (const name of [dead, old, mine, foreign]) {
@@ -430,5 +430,6 @@ it("scratch directories of a dead worker are removed at the start, those of othe
   }
   await utimes(join(it.scratch, old), 1, 1);
   it.worker.start();
-  await vi.waitFor(async () => expect((await readdir(it.scratch)).sort()).toEqual([mine, foreign].sort()));
+  const left = async () => expect((await readdir(it.scratch)).sort()).toEqual([mine, foreign].sort());
+  await vi.waitFor(left, { timeout: 10_000 });
 });
