@@ -34,6 +34,7 @@ export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts", "examples/**/*.test.ts"],
     pool: "forks",
+    setupFiles: [source("./test/patience.ts")],
     // Threads and child processes that a test starts load TypeScript by the same loader as `npm start` does.
     execArgv: ["--import", source("./scripts/typescript.js")],
     testTimeout: 30_000,
